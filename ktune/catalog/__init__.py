@@ -1,0 +1,1 @@
+"""Curated knowledge of kernel knobs: YAML data and its loader."""

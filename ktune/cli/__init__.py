@@ -1,0 +1,1 @@
+"""Commands: parse, print, exit codes; no logic."""

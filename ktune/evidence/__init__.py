@@ -1,0 +1,1 @@
+"""Statistics over paired windows: pure functions, no input or output."""

@@ -1,0 +1,1 @@
+"""Values and their formats, tunables, scopes and host facts. Standard library only."""

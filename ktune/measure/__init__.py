@@ -1,0 +1,1 @@
+"""Workload runner, metrics, windows and the emulated long link."""

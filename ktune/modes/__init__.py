@@ -1,0 +1,1 @@
+"""The mode machine and the learning and collaboration drivers."""

@@ -1,0 +1,1 @@
+"""The frozen artefact: freeze, apply, verify, roll back."""

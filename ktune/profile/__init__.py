@@ -1,0 +1,1 @@
+"""YAML profiles: loading with positions, model, inheritance, resolution to a plan."""

@@ -1,0 +1,1 @@
+"""Studies and histories on disk: what was planned, measured and proven."""

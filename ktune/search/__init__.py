@@ -1,0 +1,1 @@
+"""Optuna lives here and nowhere else: space, samplers, ask and tell."""
