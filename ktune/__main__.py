@@ -1,0 +1,7 @@
+"""`python -m ktune`."""
+
+import sys
+
+from ktune.cli.main import main
+
+sys.exit(main())

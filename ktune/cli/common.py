@@ -1,0 +1,120 @@
+"""What all commands share: state folders, safe output, JSON, tables, questions.
+
+Imports nothing heavy: every command pays for it. Text that came from a file (a profile's name,
+a knob's value, a workload's output) may hold terminal escape sequences; everything printed
+through here has its control characters shown instead of obeyed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from ktune.errors import UsageError
+from ktune.kernel.values import Value
+from ktune.records.paths import StatePaths
+
+if TYPE_CHECKING:
+    import argparse
+
+    SubParsers: TypeAlias = "argparse._SubParsersAction[ArgumentParser]"
+
+
+class Command(Protocol):
+    """What a command module offers."""
+
+    def add_parser(self, subparsers: SubParsers) -> ArgumentParser | None:
+        """Add its own sub-parser."""
+
+    def run(self, args: Namespace) -> int:
+        """Do it; returns the exit code."""
+
+
+def state_paths(args: Namespace) -> StatePaths:
+    """The state folders that the global options ask for."""
+    return StatePaths.resolve(getattr(args, "state_dir", None))
+
+
+def clean(text: object, *, keep: str = "") -> str:
+    """`text` with every control, format and surrogate character made visible (`\\x1b`).
+
+    Unicode categories C* (control, bidirectional overrides, surrogates, private use) are what
+    can reach a terminal as something other than a glyph; `keep` names exceptions such as a
+    line break.
+    """
+    string = str(text)
+    if string.isascii() and string.isprintable():
+        return string
+    return "".join(
+        char if char in keep or not unicodedata.category(char).startswith("C") else _escaped(char)
+        for char in string
+    )
+
+
+def say(*lines: object) -> None:
+    """Print lines to standard output, cleaned."""
+    for line in lines:
+        sys.stdout.write(clean(line) + "\n")
+
+
+def warn(*lines: object) -> None:
+    """Print lines to standard error, cleaned."""
+    sys.stdout.flush()
+    for line in lines:
+        sys.stderr.write(clean(line) + "\n")
+
+
+def print_json(data: Any) -> None:
+    """One JSON document on standard output (ASCII: safe on every terminal)."""
+    json.dump(data, sys.stdout, indent=2, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def show(value: Value | None) -> str:
+    """A knob's value as a person writes it; `-` when there is none."""
+    if value is None:
+        return "-"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def percent(share: float, *, sign: bool = False) -> str:
+    """0.061 -> `6.1%`."""
+    return f"{share * 100:{'+' if sign else ''}.1f}%"
+
+
+def table(rows: Iterable[Sequence[object]], *, indent: str = "  ") -> list[str]:
+    """Rows as aligned lines; the last column is not padded."""
+    cells = [[clean(cell) for cell in row] for row in rows]
+    if not cells:
+        return []
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return [
+        (
+            indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def confirm(question: str, *, assume_yes: bool) -> bool:
+    """Ask on the terminal; without one, `--yes` is required (exit 2), never assumed."""
+    if assume_yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask on", hint="add --yes to go on without a question"
+        )
+    sys.stdout.write(f"{clean(question)} [y/N] ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

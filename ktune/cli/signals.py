@@ -1,0 +1,52 @@
+"""Signals that end a run become exceptions, so that every `with` block restores on its way out.
+
+The first one unwinds; later ones are swallowed until the unwinding is done, because a second
+Ctrl-C must not cut a restore short (kill -9 still ends it, and then the guardian restores).
+Signals that were ignored when we were started stay ignored (nohup(1), background jobs).
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+from ktune.errors import ExitCode
+
+EXIT_CODES = {
+    signal.SIGINT: ExitCode.INTERRUPTED,
+    signal.SIGTERM: ExitCode.TERMINATED,
+    signal.SIGHUP: ExitCode.HANG_UP,
+}
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP; a KeyboardInterrupt so that whoever handles Ctrl-C handles these."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signal.Signals(signum)
+
+
+def exit_code_of(interrupt: KeyboardInterrupt) -> ExitCode:
+    """130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    return EXIT_CODES[interrupt.signum if isinstance(interrupt, Ended) else signal.SIGINT]
+
+
+def install() -> None:
+    """Take over SIGINT, SIGTERM and SIGHUP. Main thread only."""
+    unwinding = False
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        nonlocal unwinding
+        if unwinding:
+            sys.stderr.write("ktune: already ending, putting things back\n")
+            return
+        unwinding = True
+        if signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Ended(signum)
+
+    for signum in EXIT_CODES:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, handle)

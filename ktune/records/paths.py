@@ -1,0 +1,88 @@
+"""Where the state lives: studies, journals, policies in force, history. Standard library only.
+
+The guardian and `ktune status` import this, so it stays light. Locations follow
+file-hierarchy(7) for root and the XDG base directory specification for everybody else.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT_STATE = Path("/var/lib/ktune")
+ROOT_RUNTIME = Path("/run/ktune")
+STATE_VARIABLE = "KTUNE_STATE_DIR"
+PRIVATE_FOLDER = 0o700
+
+
+@dataclass(frozen=True)
+class StatePaths:
+    """The two roots of everything ktune keeps.
+
+    `state` survives a reboot; `runtime` (locks, sockets, registered journals) does not. The
+    runtime folder does not follow `--state-dir`: two runs with different state folders still
+    have to see each other's locks.
+    """
+
+    state: Path
+    runtime: Path
+
+    @classmethod
+    def resolve(cls, state_dir: str | os.PathLike[str] | None = None) -> StatePaths:
+        """`--state-dir`, else KTUNE_STATE_DIR, else the customary place of this user."""
+        root = os.geteuid() == 0
+        chosen = state_dir or os.environ.get(STATE_VARIABLE)
+        if chosen:
+            state = Path(os.path.abspath(chosen))
+        elif root:
+            state = ROOT_STATE
+        else:
+            state = _xdg("XDG_STATE_HOME", Path.home() / ".local/state") / "ktune"
+        if root:
+            return cls(state, ROOT_RUNTIME)
+        return cls(state, _xdg("XDG_RUNTIME_DIR", state / "run", child="ktune"))
+
+    @property
+    def studies(self) -> Path:
+        """One folder per study."""
+        return self.state / "studies"
+
+    @property
+    def journal(self) -> Path:
+        """Journals of leases: what a restore needs."""
+        return self.state / "journal"
+
+    @property
+    def policies(self) -> Path:
+        """The stack of policies in force, one file each."""
+        return self.state / "policies"
+
+    @property
+    def history(self) -> Path:
+        """Who changed what, when and why: one JSON object a line, append-only."""
+        return self.state / "history.jsonl"
+
+    def ensure(self) -> StatePaths:
+        """Make the folders (0700) that are missing. Raises OSError."""
+        for folder in (self.studies, self.journal, self.policies, self.runtime):
+            private_folder(folder)
+        return self
+
+
+def private_folder(folder: Path) -> Path:
+    """Make `folder` and the missing ones above it, ours alone. Raises OSError.
+
+    `Path.mkdir(parents=True)` gives its mode to the last folder only, hence the recursion.
+    """
+    if not folder.is_dir():
+        if folder.parent != folder:
+            private_folder(folder.parent)
+        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+    return folder
+
+
+def _xdg(variable: str, otherwise: Path, *, child: str = "") -> Path:
+    """The specification has a relative path in an XDG variable ignored."""
+    value = os.environ.get(variable, "")
+    return Path(value) / child if os.path.isabs(value) else otherwise
