@@ -1,0 +1,104 @@
+"""A cgroup2 child for one window, where the host lets us make one. Standard library only.
+
+It needs no controller: it is there so that `cgroup.kill` (Linux >= 5.14, cgroup-v2.rst) ends
+every process of the workload at once, those too that left its session and process group.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+
+class WindowCgroup:
+    """One cgroup below our own; removed after the window."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, name: str) -> WindowCgroup | None:
+        """A new child of our own cgroup, or None where that is not possible."""
+        parent = own_cgroup()
+        if parent is None:
+            return None
+        path = os.path.join(parent, name)
+        try:
+            os.mkdir(path, 0o755)
+        except OSError:
+            return None
+        group = cls(path)
+        if not os.access(os.path.join(path, "cgroup.kill"), os.W_OK):
+            group.remove()
+            return None
+        return group
+
+    def join(self) -> None:
+        """Move the calling process in. Raises OSError."""
+        _write(os.path.join(self.path, "cgroup.procs"), "0")
+
+    def members(self) -> list[int]:
+        """The processes inside, zombies excluded by the kernel."""
+        try:
+            with open(os.path.join(self.path, "cgroup.procs"), encoding="ascii") as file:
+                return [int(line) for line in file]
+        except OSError:
+            return []
+
+    def kill(self) -> None:
+        """SIGKILL to every process inside, forks included."""
+        try:
+            _write(os.path.join(self.path, "cgroup.kill"), "1")
+        except OSError:
+            return
+
+    def remove(self, *, patience_s: float = 2.0) -> bool:
+        """Remove it once it is empty. False when something in it refuses to die."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                os.rmdir(self.path)
+            except FileNotFoundError:
+                return True
+            except OSError:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.002)
+            else:
+                return True
+
+
+def own_cgroup() -> str | None:
+    """The folder of our own cgroup in the cgroup2 hierarchy, wherever that is mounted."""
+    mount = _cgroup2_mount()
+    if mount is None:
+        return None
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("0::"):
+                    path = os.path.normpath(mount + line[3:].rstrip("\n"))
+                    return path if os.path.isdir(path) else None
+    except OSError:
+        pass
+    return None
+
+
+def _cgroup2_mount() -> str | None:
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8") as file:
+            for line in file:
+                before, _, after = line.partition(" - ")
+                if after.startswith("cgroup2 "):
+                    return before.split()[4]
+    except OSError:
+        pass
+    return None
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)

@@ -1,0 +1,130 @@
+"""Numbers out of a workload's output: pure functions.
+
+Two formats and no user regexes: a regular expression in a shared profile is code that can be made
+to run for ever, and hides what a load generator says.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ktune.measure.specs import MetricSource, MetricSpec
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\Z")
+_NOT_FINITE = frozenset({"nan", "inf", "infinity"})
+
+
+class MetricError(ValueError):
+    """A metric is missing, no number, or outside its plausible range."""
+
+
+def extract(specs: Iterable[MetricSpec], stdout: str, duration_s: float) -> dict[str, float]:
+    """All metrics of one window.
+
+    Raises:
+        MetricError: the first one that can't be used, and why.
+    """
+    document: Any = None
+    pairs: Mapping[str, str] | None = None
+    found = {}
+    for spec in specs:
+        name = spec.field or spec.name
+        match spec.source:
+            case MetricSource.DURATION:
+                value = duration_s
+            case MetricSource.KEY_VALUE:
+                pairs = key_values(stdout) if pairs is None else pairs
+                if name not in pairs:
+                    raise MetricError(_missing(spec, name, stdout))
+                value = number(spec, pairs[name])
+            case MetricSource.JSON:
+                document = _document(spec, stdout) if document is None else document
+                value = _json_number(spec, walk(spec, document, name))
+        found[spec.name] = plausible(spec, value)
+    return found
+
+
+def key_values(text: str) -> dict[str, str]:
+    """The lines `key=value`; of a key that comes twice the last one counts. Others are ignored."""
+    pairs = {}
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        if equals and key.strip() and len(key.split()) == 1:
+            pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def number(spec: MetricSpec, text: str) -> float:
+    """A finite decimal number. Raises MetricError."""
+    if text.lower().lstrip("+-") in _NOT_FINITE:
+        raise MetricError(f"metric {spec.name} is {text}")
+    if not _NUMBER.match(text):
+        raise MetricError(f"metric {spec.name}: {text[:60]!r} is no number")
+    return _finite(spec, float(text))
+
+
+def plausible(spec: MetricSpec, value: float) -> float:
+    """The value when it is inside its plausible range. Raises MetricError."""
+    value = _finite(spec, value)
+    if spec.plausible is not None:
+        low, high = spec.plausible
+        if not low <= value <= high:
+            unit = f" {spec.unit}" if spec.unit else ""
+            raise MetricError(
+                f"metric {spec.name} = {value:g}{unit} is not plausible "
+                f"(expected {low:g} to {high:g}{unit})"
+            )
+    return value
+
+
+def walk(spec: MetricSpec, document: Any, path: str) -> Any:
+    """Follow a dotted path; a part of digits indexes a list. Raises MetricError."""
+    here = document
+    for part in path.split("."):
+        if isinstance(here, Mapping) and part in here:
+            here = here[part]
+        elif isinstance(here, list) and part.isdecimal() and int(part) < len(here):
+            here = here[int(part)]
+        else:
+            raise MetricError(
+                f"metric {spec.name}: the output has no {path!r} (stopped at {part!r})"
+            )
+    return here
+
+
+def _document(spec: MetricSpec, stdout: str) -> Any:
+    if not stdout.strip():
+        raise MetricError(_missing(spec, spec.field or spec.name, stdout))
+    try:
+        return json.loads(stdout)
+    except (ValueError, RecursionError) as error:
+        raise MetricError(
+            f"metric {spec.name}: the output is no JSON document ({error})"
+        ) from error
+
+
+def _json_number(spec: MetricSpec, value: Any) -> float:
+    if isinstance(value, str):
+        return number(spec, value.strip())
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise MetricError(f"metric {spec.name}: found {type(value).__name__}, expected a number")
+    try:
+        return _finite(spec, float(value))
+    except OverflowError as error:
+        raise MetricError(f"metric {spec.name} is too large") from error
+
+
+def _finite(spec: MetricSpec, value: float) -> float:
+    if not math.isfinite(value):
+        raise MetricError(f"metric {spec.name} is {value}")
+    return value
+
+
+def _missing(spec: MetricSpec, field: str, stdout: str) -> str:
+    if not stdout.strip():
+        return f"the workload printed nothing; metric {spec.name} expects {field!r}"
+    return f"the output has no {field!r}, which metric {spec.name} expects"

@@ -1,0 +1,101 @@
+"""The child's way from fork to the command: session, cgroup, namespaces, user, rights, exec.
+
+Standard library only. Every step has a name, so that a failure is told as "enter the scope:
+No such file or directory" and not as an exit code of the command. The order matters: the cgroup
+and the namespaces need the rights that the last steps give up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from ktune.kernel.namespaces import NamespaceRef, enter
+from ktune.measure import rights
+from ktune.measure.cgroup import WindowCgroup
+from ktune.measure.job import BUNDLED_PREFIX, Job
+
+_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+
+
+def preload(job: Job) -> None:
+    """Import a bundled load in the spawner: a fork then starts it at once, and an unprivileged
+    user needs no right to read the interpreter's or our files (a checkout below /root)."""
+    if job.bundled:
+        if not job.bundled.startswith(BUNDLED_PREFIX):
+            raise ValueError(f"{job.bundled} is no bundled workload")
+        importlib.import_module(job.bundled)
+
+
+def become(job: Job, group: WindowCgroup | None, stdout: int, stderr: int, fail: int) -> NoReturn:
+    """Turn this fresh fork into the command. Never returns."""
+    step = "prepare"
+    code = 127
+    try:
+        step = "new session"
+        _fresh_process(stdout, stderr, fail)
+        if group is not None:
+            # Without it the process tree is still found: we are its subreaper.
+            with contextlib.suppress(OSError):
+                group.join()
+        step = "enter the scope"
+        if job.netns:
+            enter(NamespaceRef(job.netns, job.userns or None))
+        step = "give up rights"
+        rights.no_core_dumps()
+        if job.uid is not None:
+            rights.change_user(job.uid, job.gid or 0, list(job.groups))
+        if job.uid or job.userns:
+            rights.drop_capabilities()
+        rights.die_with_parent()
+        rights.no_new_privileges()
+        step = "execute"
+        os.chdir("/")
+        code = _execute(job, fail)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.write(fail, f"{step}\t{error.errno or 0}\t{error.strerror or error}".encode())
+    except BaseException as error:  # noqa: BLE001 - a fork must never return into the spawner
+        with contextlib.suppress(OSError):
+            os.write(fail, f"{step}\t0\t{error!r}".encode())
+    finally:
+        os._exit(code)
+
+
+def _fresh_process(stdout: int, stderr: int, fail: int) -> None:
+    os.setsid()
+    for number in _DEFAULT_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (stdout, 1), (stderr, 2)):
+        os.dup2(source, target, inheritable=True)
+    # A bundled load never execs, so nothing else would close the spawner's socket here.
+    os.closerange(3, fail)
+    os.closerange(fail + 1, 1024)
+
+
+def _execute(job: Job, fail: int) -> int:
+    environment = dict(job.environment)
+    if not job.bundled:
+        os.execvpe(job.argv[0], job.argv, environment)
+    load = importlib.import_module(job.bundled)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.close(fail)
+    try:
+        code = int(load.main(list(job.argv)) or 0)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException as error:  # noqa: BLE001 - told on stderr, as an interpreter would
+        print(f"{job.bundled}: {error!r}", file=sys.stderr)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        # A reader that went away is the reader's matter.
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    return code

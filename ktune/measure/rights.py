@@ -1,0 +1,73 @@
+"""Giving up rights, in the child between fork and exec. Standard library only.
+
+Sources: prctl(2), capabilities(7), and Documentation/userspace-api/no_new_privs.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER = 1, 24, 36
+_PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
+_CAPABILITY_VERSION_3 = 0x20080522
+_LAST_CAPABILITY = 63
+
+
+class _CapHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+def become_subreaper() -> None:
+    """Orphans among our descendants become our children, however they daemonised."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent() -> None:
+    """SIGKILL when the parent ends; a change of uid clears it, so it comes after that."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def no_new_privileges() -> None:
+    """No set-uid program below us gains anything."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def no_core_dumps() -> None:
+    """A crash of the workload must not fill the disk in the middle of a window."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def change_user(uid: int, gid: int, groups: list[int]) -> None:
+    """Become another user for good. Raises OSError."""
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def drop_capabilities() -> None:
+    """Give up all capabilities, for the programs we exec too.
+
+    uid 0 of a user namespace could otherwise change the very settings that are measured.
+    """
+    for capability in range(_LAST_CAPABILITY + 1):
+        # EINVAL above the last one that this kernel knows; EPERM when there is nothing to drop.
+        with contextlib.suppress(OSError):
+            _prctl(_PR_CAPBSET_DROP, capability)
+    with contextlib.suppress(OSError):
+        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    header = _CapHeader(_CAPABILITY_VERSION_3, 0)
+    nothing = (ctypes.c_uint32 * 6)()
+    if _LIBC.capset(ctypes.byref(header), ctypes.byref(nothing)):
+        code = ctypes.get_errno()
+        raise OSError(code, f"capset: {os.strerror(code)}")
+
+
+def _prctl(option: int, value: int) -> None:
+    if _LIBC.prctl(option, ctypes.c_ulong(value), 0, 0, 0):
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl {option}: {os.strerror(code)}")

@@ -1,0 +1,242 @@
+"""The workload runner: one command, one window.
+
+A window is: reset, settle, warm-up, measure, extract. Whose fault a failure is decides what it
+counts for: the candidate's (crash, timeout, no or implausible numbers) is a loss for it, one from
+outside voids the window.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from ktune.errors import KtuneError, RefusedError
+from ktune.kernel.namespaces import NamespaceRef
+from ktune.measure import host_load
+from ktune.measure.job import Job, Outcome, job_fields
+from ktune.measure.metrics import MetricError, extract
+from ktune.measure.spawner_client import Spawner, SpawnerGone
+from ktune.measure.specs import (
+    DropPageCache,
+    FlushTcpMetrics,
+    HostLimits,
+    Reset,
+    ResetCommand,
+    WorkloadSpec,
+)
+from ktune.measure.user import account_for
+from ktune.measure.window import Poll, Validity, WindowResult
+
+HealthCheck = Callable[[], str | None]
+"""None while all is well, else why the window does not count (the link's process is gone)."""
+
+_SLEEP_S = 0.05
+_SHOWN = 300
+_OUT_OF_RESOURCES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+
+
+class CommandSource:
+    """Measures one command per window (a `WindowSource`). Context manager: ends its helper.
+
+    Raises RefusedError at construction when the workload's user can't be had.
+    """
+
+    def __init__(
+        self,
+        workload: WorkloadSpec,
+        *,
+        scope: NamespaceRef | None = None,
+        health: Sequence[HealthCheck] = (),
+        limits: HostLimits | None = None,
+    ) -> None:
+        self._workload = workload
+        self._scope = scope
+        self._health = tuple(health)
+        self._limits = limits or HostLimits()
+        self._account = account_for(workload.user)
+        self._spawner = Spawner()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the helper process and whatever it still runs."""
+        self._spawner.close()
+
+    def run(self, poll: Poll) -> WindowResult:
+        """Measure one window. Raises what `poll` raises, after the workload was killed."""
+        try:
+            return self._void_if_unwell() or self._run(poll)
+        except SpawnerGone as error:
+            return _void(error.message)
+
+    def _run(self, poll: Poll) -> WindowResult:
+        for reset in self._workload.resets:
+            if (problem := self._reset(reset, poll)) is not None:
+                return _void(problem)
+        _sleep(self._workload.settle_s, poll)
+        for _ in range(self._workload.warm_up_runs):
+            failed = self._judge(self._measure(poll), {})
+            if not failed.valid:
+                return failed
+        before = host_load.sample()
+        outcome = self._measure(poll)
+        environment = host_load.between(before, host_load.sample())
+        return (
+            self._void_if_unwell(outcome, environment)
+            or self._void_if_stolen(outcome, environment)
+            or self._judge(outcome, environment)
+        )
+
+    def _measure(self, poll: Poll) -> Outcome:
+        workload = self._workload
+        job = self._job(workload.argv, workload.timeout_s, workload.bundled or "")
+        return self._spawner.ask("run", poll, **job_fields(job))
+
+    def _reset(self, reset: Reset, poll: Poll) -> str | None:
+        """Do it; the reason why it failed, if it did."""
+        match reset:
+            case FlushTcpMetrics():
+                outcome = self._spawner.ask("flush_tcp_metrics", poll, **self._namespaces())
+                what = "flush TCP metrics"
+            case DropPageCache(paths):
+                outcome = self._spawner.ask("drop_page_cache", poll, paths=list(paths))
+                what = "drop the page cache"
+            case ResetCommand(argv, timeout_s):
+                job = self._job(argv, timeout_s, "")
+                outcome = self._spawner.ask("run", poll, **job_fields(job))
+                what = argv[0]
+        if outcome.failed_step:
+            _refuse_if_permanent(outcome, what)
+            return f"reset ({what}) failed: {outcome.message}"
+        if outcome.timed_out or outcome.exit_code:
+            return f"reset ({what}) failed: {_ending(outcome)}{_said(outcome)}"
+        return None
+
+    def _judge(self, outcome: Outcome, environment: dict[str, float]) -> WindowResult:
+        notes = _notes(outcome)
+
+        def result(
+            validity: Validity, reason: str = "", metrics: dict[str, float] | None = None
+        ) -> WindowResult:
+            return WindowResult(
+                metrics or {}, outcome.duration_s, validity, reason, notes, environment
+            )
+
+        if outcome.failed_step:
+            _refuse_if_permanent(outcome, self._workload.argv[0] if self._workload.argv else "")
+            return result(Validity.VOID, f"{outcome.failed_step}: {outcome.message}")
+        if outcome.stopped:
+            return result(Validity.VOID, "stopped")
+        if outcome.timed_out:
+            limit = self._workload.timeout_s
+            return result(Validity.CANDIDATE_FAILED, f"no end within {limit:g} s (timeout)")
+        if outcome.exit_code:
+            return result(Validity.CANDIDATE_FAILED, _ending(outcome) + _said(outcome))
+        try:
+            metrics = extract(self._workload.metrics, outcome.stdout, outcome.duration_s)
+        except MetricError as error:
+            return result(Validity.CANDIDATE_FAILED, str(error) + _said(outcome))
+        return result(Validity.VALID, metrics=metrics)
+
+    def _void_if_unwell(
+        self, outcome: Outcome | None = None, environment: dict[str, float] | None = None
+    ) -> WindowResult | None:
+        for check in self._health:
+            if (problem := check()) is not None:
+                return _void(problem, outcome, environment)
+        return None
+
+    def _void_if_stolen(
+        self, outcome: Outcome, environment: dict[str, float]
+    ) -> WindowResult | None:
+        share, limit = environment["steal_share"], self._limits.steal_share
+        if share <= limit:
+            return None
+        reason = f"the hypervisor took {share:.0%} of the CPU time (limit {limit:.0%})"
+        return _void(reason, outcome, environment)
+
+    def _job(self, argv: Sequence[str], timeout_s: float, bundled: str) -> Job:
+        account, workload = self._account, self._workload
+        environment = {**account.environment(), **dict(workload.environment)}
+        return Job(
+            argv=tuple(argv),
+            bundled=bundled,
+            uid=account.uid if account.change else None,
+            gid=account.gid if account.change else None,
+            groups=account.groups,
+            environment=tuple(environment.items()),
+            timeout_s=timeout_s,
+            output_limit=workload.output_limit,
+            **self._namespaces(),
+        )
+
+    def _namespaces(self) -> dict[str, Any]:
+        if self._scope is None:
+            return {"netns": "", "userns": ""}
+        return {"netns": self._scope.netns, "userns": self._scope.userns or ""}
+
+
+def _refuse_if_permanent(outcome: Outcome, what: str) -> None:
+    """A step that can never succeed (no such program) ends the run; a shortage (no free process
+    ids) only voids this window."""
+    if outcome.errno in _OUT_OF_RESOURCES:
+        return
+    raise RefusedError(
+        f"the workload can't run: {outcome.failed_step} {what}: {outcome.message}",
+        hint="see the workload's command, user and reset steps in the profile",
+        exit_code=KtuneError.exit_code,
+    )
+
+
+def _void(
+    reason: str, outcome: Outcome | None = None, environment: dict[str, float] | None = None
+) -> WindowResult:
+    duration = outcome.duration_s if outcome else 0.0
+    notes = _notes(outcome) if outcome else ()
+    return WindowResult({}, duration, Validity.VOID, reason, notes, environment or {})
+
+
+def _notes(outcome: Outcome) -> tuple[str, ...]:
+    notes = []
+    if outcome.leftovers:
+        names = ", ".join(f"{left.name} ({left.pid})" for left in outcome.leftovers)
+        notes.append(f"left {len(outcome.leftovers)} processes behind, killed: {names}")
+    if outcome.unkillable:
+        names = ", ".join(f"{left.name} ({left.pid})" for left in outcome.unkillable)
+        notes.append(f"could not kill: {names}")
+    if outcome.truncated:
+        notes.append("its output was longer than the limit: only the end was kept")
+    return tuple(notes)
+
+
+def _ending(outcome: Outcome) -> str:
+    if outcome.timed_out:
+        return "it did not end in time"
+    if outcome.exit_code < 0:
+        return f"killed by {signal.Signals(-outcome.exit_code).name}"
+    return f"exit code {outcome.exit_code}"
+
+
+def _said(outcome: Outcome) -> str:
+    text = outcome.stderr.strip()
+    return f"; it said: {text[-_SHOWN:]}" if text else ""
+
+
+def _sleep(seconds: float, poll: Poll) -> None:
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        poll()
+        time.sleep(min(left, _SLEEP_S))

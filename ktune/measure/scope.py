@@ -1,0 +1,204 @@
+"""The ephemeral scope: namespaces that a run makes for itself and that end with it.
+
+A holder process owns them (see `holder`), so the namespaces, and with them every setting inside,
+vanish whatever kills the tuner. Without root they come with a user namespace in which the caller
+is uid 0 (user_namespaces(7)).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from ktune.errors import KtuneError, RefusedError
+from ktune.kernel.namespaces import NamespaceRef
+from ktune.measure.child import program
+
+_READY_S = 10.0
+_HOLDER = "ktune.measure.holder"
+
+
+@dataclass(frozen=True)
+class KeptScope:
+    """A scope that outlives the run: whom to tell to end (`end_kept`), and when it ends alone."""
+
+    ref: NamespaceRef
+    pid: int
+    cookie: int
+    seconds: float
+
+
+class EphemeralScope:
+    """Context manager: a network namespace of one's own, for as long as the block runs."""
+
+    def __init__(self, *, with_user_namespace: bool | None = None) -> None:
+        self._with_userns = (
+            os.geteuid() != 0 if with_user_namespace is None else with_user_namespace
+        )
+        self._holder: subprocess.Popen[bytes] | None = None
+        self._kept = False
+        self.cookie = 0
+
+    def __enter__(self) -> Self:
+        self._holder = subprocess.Popen(
+            program(_HOLDER, *(["--userns"] if self._with_userns else [])),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            self.cookie = _cookie_from(self._answer())
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    @property
+    def pid(self) -> int:
+        """The holder's process id."""
+        return self._running().pid
+
+    @property
+    def ref(self) -> NamespaceRef:
+        """Where a process must go to see the scope."""
+        base = f"/proc/{self.pid}/ns"
+        return NamespaceRef(f"{base}/net", f"{base}/user" if self._with_userns else None)
+
+    def alive(self) -> bool:
+        """Does the scope still exist?"""
+        return self._holder is not None and self._holder.poll() is None
+
+    def keep(self, seconds: float = 600.0) -> KeptScope:
+        """Let the scope outlive this process, for at most `seconds`."""
+        holder = self._running()
+        assert holder.stdin is not None
+        holder.stdin.write(f"keep {seconds:.3f}\n".encode())
+        holder.stdin.flush()
+        if self._answer() != "kept":
+            raise KtuneError("the ephemeral scope did not agree to stay")
+        self._kept = True
+        return KeptScope(self.ref, holder.pid, self.cookie, seconds)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._holder is None:
+            raise KtuneError("the ephemeral scope is not open")
+        return self._holder
+
+    def _answer(self) -> str:
+        holder = self._running()
+        assert holder.stdout is not None
+        if not select.select([holder.stdout], [], [], _READY_S)[0]:
+            raise KtuneError(f"the ephemeral scope did not answer within {_READY_S:g} s")
+        return holder.stdout.readline().decode("utf-8", "replace").strip()
+
+    def _end(self) -> None:
+        holder, self._holder = self._holder, None
+        if holder is None:
+            return
+        for stream in (holder.stdin, holder.stdout):
+            if stream is not None:
+                stream.close()
+        if self._kept:
+            # Ours to reap no longer: it outlives us. Tell subprocess not to warn about it.
+            holder.returncode = 0
+            return
+        try:
+            holder.wait(2.0)
+        except subprocess.TimeoutExpired:
+            holder.kill()
+            holder.wait()
+
+
+def end_kept(pid: int, cookie: int) -> bool:
+    """End a kept scope. False when that process is gone, or is no holder of that namespace."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if not _is_holder(pid, cookie):
+            return False
+        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        select.select([pidfd], [], [], 2.0)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(pidfd)
+
+
+def wait_ended(pid: int, timeout_s: float) -> bool:
+    """Wait until no process has this id (a zombie counts as ended)."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return True
+        try:
+            if select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                return True
+        finally:
+            os.close(pidfd)
+    return False
+
+
+def _is_holder(pid: int, cookie: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            if _HOLDER.encode() not in file.read().split(b"\0"):
+                return False
+        same_user_ns = os.readlink(f"/proc/{pid}/ns/user") == os.readlink("/proc/self/ns/user")
+    except OSError:
+        return False
+    base = f"/proc/{pid}/ns"
+    paths = [f"{base}/net", *([] if same_user_ns else [f"{base}/user"])]
+    told = subprocess.run(
+        program(_HOLDER, "--cookie-of", *paths), capture_output=True, timeout=_READY_S
+    )
+    return told.stdout.strip() == str(cookie).encode()
+
+
+def _cookie_from(answer: str) -> int:
+    word, _, rest = answer.partition(" ")
+    if word == "ready":
+        return int(rest)
+    code, _, text = rest.partition(" ")
+    raise RefusedError(
+        f"this user may not make a network namespace ({text or 'the holder died'})",
+        hint=_remedy(),
+        exit_code=RefusedError.exit_code if code else KtuneError.exit_code,
+    )
+
+
+def _remedy() -> str:
+    if os.geteuid() == 0:
+        return "namespaces are not available here (container without CAP_SYS_ADMIN?)"
+    for path, restricted in (
+        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
+        ("/proc/sys/kernel/unprivileged_userns_clone", "0"),
+        ("/proc/sys/user/max_user_namespaces", "0"),
+    ):
+        try:
+            with open(path, encoding="ascii") as file:
+                if file.read().strip() == restricted:
+                    name = path.removeprefix("/proc/sys/").replace("/", ".")
+                    return f"user namespaces are restricted ({name} = {restricted}): sudo make tune"
+        except OSError:
+            continue
+    return "user namespaces are restricted for this user: sudo make tune"

@@ -1,0 +1,137 @@
+"""The tuner's side of the spawner: start it, ask it, stop it, notice its death."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+from typing import Any
+
+from ktune.errors import KtuneError
+from ktune.measure.cgroup import WindowCgroup, own_cgroup
+from ktune.measure.child import program
+from ktune.measure.job import Outcome, dump, outcome_from
+from ktune.measure.window import Poll
+
+_POLL_S = 0.05
+_STOP_PATIENCE_S = 10.0
+
+
+class SpawnerGone(KtuneError):
+    """The spawner died (killed, out of memory); the next request starts another one."""
+
+
+class Spawner:
+    """One spawner process, started at the first request and kept for the whole run."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid if self._process else None
+
+    def ask(self, operation: str, poll: Poll, **fields: Any) -> Outcome:
+        """One request; `poll` is called at least every 100 ms until the answer is there.
+
+        Raises SpawnerGone, and whatever `poll` raises after the job was killed.
+        """
+        connection = self._connect()
+        try:
+            connection.sendall(dump(operation, **fields))
+            return self._answer(connection, poll)
+        except OSError as error:
+            self._bury()
+            raise SpawnerGone(f"the process that runs the workload died ({error})") from error
+
+    def close(self) -> None:
+        """End it; it kills what it was running."""
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            connection.close()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            process.wait(_STOP_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        _kill_groups_of(process.pid)
+
+    def _connect(self) -> socket.socket:
+        if self._socket is None:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self._process = subprocess.Popen(
+                    program("ktune.measure.spawner"),
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            self._socket = ours
+        return self._socket
+
+    def _answer(self, connection: socket.socket, poll: Poll) -> Outcome:
+        text = bytearray()
+        while True:
+            try:
+                poll()
+            except BaseException:
+                self._stop(connection, text)
+                raise
+            if not select.select([connection], [], [], _POLL_S)[0]:
+                continue
+            outcome = _receive(connection, text)
+            if outcome is not None:
+                return outcome
+
+    def _stop(self, connection: socket.socket, text: bytearray) -> None:
+        """Have the job killed and wait until it is; a spawner that does not answer is killed."""
+        deadline = time.monotonic() + _STOP_PATIENCE_S
+        try:
+            connection.sendall(dump("stop"))
+            while time.monotonic() < deadline:
+                if select.select([connection], [], [], _POLL_S)[0] and _receive(connection, text):
+                    return
+        except OSError:
+            pass
+        self._bury()
+
+    def _bury(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
+        self.close()
+
+
+def _receive(connection: socket.socket, text: bytearray) -> Outcome | None:
+    """More of the answer; None while it is not whole. Raises OSError at end of file."""
+    chunk = connection.recv(1 << 16)
+    if not chunk:
+        raise ConnectionResetError("it closed its socket")
+    text += chunk
+    if not text.endswith(b"\n"):
+        return None
+    fields = json.loads(text)
+    del fields["op"]
+    return outcome_from(fields)
+
+
+def _kill_groups_of(pid: int) -> None:
+    """What a spawner that was killed itself left running, where it had a cgroup for it."""
+    parent = own_cgroup()
+    if parent is None:
+        return
+    for path in glob.glob(os.path.join(glob.escape(parent), f"ktune-window-{pid}-*")):
+        group = WindowCgroup(path)
+        group.kill()
+        group.remove()

@@ -1,0 +1,102 @@
+"""What to measure, as plain frozen data: workload, metrics, resets, link.
+
+The profile's model is turned into these by `from_profile`; nothing below it knows the profile.
+Times are in seconds, sizes in bytes, rates in bits per second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class MetricSource(StrEnum):
+    """Where the number comes from."""
+
+    KEY_VALUE = "key_value"
+    """A line `field=number` of the standard output; the last one counts."""
+    JSON = "json"
+    """A dotted path into the JSON document on the standard output: `jobs.0.read.iops`."""
+    DURATION = "duration"
+    """The run time of the command in seconds; needs no output."""
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """One metric. `plausible` is the closed range outside which the window is a failure."""
+
+    name: str
+    source: MetricSource = MetricSource.KEY_VALUE
+    field: str = ""
+    unit: str = ""
+    plausible: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class FlushTcpMetrics:
+    """Forget what TCP remembers of its peers (ssthresh, RTT: tcp_metrics(8)), in the scope."""
+
+
+@dataclass(frozen=True)
+class DropPageCache:
+    """Write back and drop the page cache of these files (folders: the files below them)."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ResetCommand:
+    """Run a command, as the workload's user and in its scope; it must exit with 0."""
+
+    argv: tuple[str, ...]
+    timeout_s: float = 60.0
+
+
+Reset = FlushTcpMetrics | DropPageCache | ResetCommand
+
+
+@dataclass(frozen=True)
+class WorkloadSpec:
+    """One load generator, run once per window.
+
+    `argv` is executed without a shell. `bundled` is set instead of searching argv[0] when the
+    program is one of ours (`ktune.measure.workloads.*`): it then runs in a fork without another
+    interpreter start. `user` None means an unprivileged one: the caller itself, or as root
+    the user behind sudo, else `nobody`.
+    """
+
+    argv: tuple[str, ...]
+    metrics: tuple[MetricSpec, ...]
+    bundled: str | None = None
+    user: str | None = None
+    resets: tuple[Reset, ...] = ()
+    settle_s: float = 0.0
+    warm_up_runs: int = 0
+    timeout_s: float = 60.0
+    environment: tuple[tuple[str, str], ...] = ()
+    output_limit: int = 256 * 1024
+
+
+@dataclass(frozen=True)
+class HostLimits:
+    """What the host may do to a window before it is void.
+
+    `steal_share`: CPU time taken by the hypervisor, as a share of all CPU time of the window
+    (proc_stat(5), field steal).
+    """
+
+    steal_share: float = 0.25
+
+
+@dataclass(frozen=True)
+class LinkSpec:
+    """The emulated long link. `rate_bit_s` 0 means as fast as the processor carries.
+
+    `queue_bytes` is the bottleneck's queue (tail drop) and matters only with a rate.
+    """
+
+    rtt_s: float = 0.02
+    rate_bit_s: float = 0.0
+    queue_bytes: int = 64 << 20
+    mtu: int = 1500
+    port: int = 5001

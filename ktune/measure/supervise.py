@@ -1,0 +1,236 @@
+"""Run one job to its end and leave no process behind. Standard library only, single-threaded.
+
+The command's own exit ends the window. Whatever it left running is killed then: its cgroup where
+there is one, and in any case every process that fell to us as subreaper (prctl(2)), so that
+a daemon in its own session does not escape. Both pipes are drained all the time, so a command
+that prints without end never blocks and never fills our memory.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterable
+
+from ktune.measure.cgroup import WindowCgroup
+from ktune.measure.job import Job, Leftover, Outcome
+from ktune.measure.prepare import become
+
+_CHUNK = 1 << 16
+_KILL_PATIENCE_S = 5.0
+
+
+class _Tail:
+    """The last `limit` bytes of a pipe: programs print their result at the end."""
+
+    def __init__(self, fd: int, limit: int) -> None:
+        self.fd, self._limit = fd, limit
+        self._data = bytearray()
+        self.truncated = False
+        self.open = True
+        os.set_blocking(fd, False)
+
+    def drain(self) -> None:
+        """Take what is there."""
+        for _ in range(64):
+            try:
+                chunk = os.read(self.fd, _CHUNK)
+            except BlockingIOError:
+                return
+            if not chunk:
+                self.close()
+                return
+            self._data += chunk
+            if len(self._data) > 2 * self._limit:
+                self._trim()
+
+    def text(self) -> str:
+        """What was kept."""
+        if len(self._data) > self._limit:
+            self._trim()
+        return self._data.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self.open:
+            self.open = False
+            os.close(self.fd)
+
+    def _trim(self) -> None:
+        self.truncated = True
+        del self._data[: len(self._data) - self._limit]
+
+
+def run(job: Job, control: int, group_name: str) -> Outcome:
+    """Run `job`; a readable `control` (a request to stop, or the tuner's death) ends it early."""
+    group = WindowCgroup.create(group_name)
+    try:
+        return _run(job, control, group)
+    finally:
+        if group is not None:
+            group.kill()
+            group.remove()
+
+
+def _run(job: Job, control: int, group: WindowCgroup | None) -> Outcome:
+    limit = job.output_limit
+    out_read, out_write = os.pipe()
+    err_read, err_write = os.pipe()
+    fail_read, fail_write = os.pipe()
+    out, err = _Tail(out_read, limit), _Tail(err_read, limit // 8 or 1)
+    sys.stdout.flush()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        for fd in (out_write, err_write, fail_read, fail_write):
+            os.close(fd)
+        out.close()
+        err.close()
+        return Outcome(failed_step="fork", errno=error.errno or 0, message=str(error))
+    if pid == 0:
+        become(job, group, out_write, err_write, fail_write)
+    for fd in (out_write, err_write, fail_write):
+        os.close(fd)
+    failure = _failure(fail_read, job.timeout_s)
+    started = time.monotonic()
+    ended = _wait(pid, job.timeout_s, control, (out, err))
+    duration = time.monotonic() - started
+    exit_code, timed_out, stopped = ended
+    leftovers, unkillable = _clear(group, pid if exit_code is None else None)
+    if exit_code is None:
+        exit_code = -signal.SIGKILL
+    for pipe in (out, err):
+        if pipe.open:
+            pipe.drain()
+        pipe.close()
+    if failure:
+        step, code, text = failure
+        return Outcome(failed_step=step, errno=code, message=text)
+    return Outcome(
+        exit_code=exit_code,
+        timed_out=timed_out,
+        stopped=stopped,
+        duration_s=duration,
+        stdout=out.text(),
+        stderr=err.text(),
+        truncated=out.truncated,
+        leftovers=() if timed_out or stopped else leftovers,
+        unkillable=unkillable,
+    )
+
+
+def _failure(fd: int, timeout_s: float) -> tuple[str, int, str] | None:
+    """What the child says went wrong before the command ran. Waits until it runs (the
+    descriptor closes at exec) or until the time is up (a file system that hangs)."""
+    try:
+        if not select.select([fd], [], [], timeout_s)[0]:
+            return None
+        text = os.read(fd, 4096)
+    finally:
+        os.close(fd)
+    if not text:
+        return None
+    step, code, message = text.decode("utf-8", "replace").split("\t", 2)
+    return step, int(code), message
+
+
+def _wait(
+    pid: int, timeout_s: float, control: int, pipes: tuple[_Tail, _Tail]
+) -> tuple[int | None, bool, bool]:
+    """(exit code or None while it still runs, timed out, stopped)."""
+    pidfd = os.pidfd_open(pid)
+    poller = select.poll()
+    by_fd = {pipe.fd: pipe for pipe in pipes}
+    for fd in (pidfd, control, *by_fd):
+        poller.register(fd, select.POLLIN)
+    deadline = time.monotonic() + timeout_s
+    try:
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None, True, False
+            for fd, _ in poller.poll(left * 1000):
+                if fd == control:
+                    return None, False, True
+                if fd == pidfd:
+                    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), False, False
+                by_fd[fd].drain()
+                if not by_fd[fd].open:
+                    poller.unregister(fd)
+    finally:
+        os.close(pidfd)
+
+
+def _clear(
+    group: WindowCgroup | None, still_running: int | None
+) -> tuple[tuple[Leftover, ...], tuple[Leftover, ...]]:
+    """Kill every remaining process of the job; returns (found running, survived SIGKILL)."""
+    _reap()
+    found = {pid: name_of(pid) for pid in (*(group.members() if group else ()), *_children())}
+    found.pop(still_running or 0, None)
+    deadline = time.monotonic() + _KILL_PATIENCE_S
+    while True:
+        if group is not None:
+            group.kill()
+        _kill(_children())
+        _reap()
+        remaining = {*_children(), *(group.members() if group else ())}
+        if not remaining or time.monotonic() > deadline:
+            break
+        time.sleep(0.002)
+    return (
+        tuple(Leftover(pid, name) for pid, name in sorted(found.items())),
+        tuple(Leftover(pid, name_of(pid)) for pid in sorted(remaining)),
+    )
+
+
+def _children() -> list[int]:
+    """Our living children: the job's, and orphans that fell to us. By /proc, since
+    `/proc/PID/task/TID/children` needs CONFIG_PROC_CHILDREN."""
+    me = str(os.getpid())
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            fields = _stat_of(entry)
+            if len(fields) > 1 and fields[1] == me and fields[0] not in ("Z", "X"):
+                found.append(int(entry))
+    return found
+
+
+def _stat_of(pid: str) -> list[str]:
+    """Fields of /proc/PID/stat from the state on (proc_pid_stat(5))."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def _reap() -> None:
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+
+
+def name_of(pid: int) -> str:
+    """The process's short name, or `?` when it is gone."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return "?"
