@@ -1,0 +1,257 @@
+"""The lease as the rest of ktune sees it. Nothing else in ktune writes to the kernel."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from ktune.errors import ExitCode, KtuneError, RefusedError
+from ktune.kernel.namespaces import NamespaceRef
+from ktune.kernel.tunable import Assignment
+from ktune.kernel.values import Value
+from ktune.proxy.channel import Channel, ChannelClosed
+from ktune.proxy.launch import start_guardian
+from ktune.proxy.model import (
+    PROTOCOL_VERSION,
+    ApplyReport,
+    ForeignWrite,
+    Json,
+    LeaseTunable,
+    ProxyError,
+    RestoreReport,
+    thaw,
+    value_to_json,
+)
+from ktune.proxy.recover import recover_one
+from ktune.proxy.storage import ProxyPaths, prepare, register_dir
+
+_START_TIMEOUT_S = 20.0
+_ANSWER_TIMEOUT_S = 15.0
+"""A guardian that does not answer for so long is stuck on a disk; its own deadline restores."""
+
+
+class LeaseLost(KtuneError):
+    """The guardian is gone or no longer answers; says whether the knobs are back."""
+
+
+@dataclass(frozen=True)
+class LeaseRequest:
+    """What a lease is for: recorded in the journal's head."""
+
+    run_id: str
+    why: str
+    who: str
+
+
+class Lease:
+    """Permission to keep assignments applied until a deadline. A context manager: leaving it
+    restores. Made by `open_lease`."""
+
+    def __init__(self, channel: Channel, process: subprocess.Popen[bytes], hello: Json) -> None:
+        self._channel = channel
+        self._process = process
+        self._stderr = ""
+        self.guardian_pid: int = int(hello["pid"])
+        self.isolation: Mapping[str, str] = dict(hello["isolation"])
+        self.journal = ""
+        self.originals: Assignment = {}
+        self.restored: RestoreReport | None = None
+        self._over = False
+
+    def apply(self, assignment: Assignment, *, deadline_s: float, why: str = "") -> ApplyReport:
+        """Switch to `assignment` by difference; leased knobs not named go to their originals.
+
+        `deadline_s`: seconds from now after which the guardian restores unless renewed.
+
+        Raises:
+            RefusedError: a value outside the limits (nothing was written).
+            LeaseLost: the guardian is gone.
+        """
+        reply = self._ask(
+            {
+                "op": "apply",
+                "assignment": {key: value_to_json(value) for key, value in assignment.items()},
+                "lease_s": deadline_s,
+                "why": why,
+            }
+        )
+        return ApplyReport.from_json(reply)
+
+    def renew(self, *, deadline_s: float) -> None:
+        """Move the deadline to `deadline_s` seconds from now."""
+        self._ask({"op": "renew", "lease_s": deadline_s})
+
+    def check(self) -> tuple[ForeignWrite, ...]:
+        """Leased knobs that somebody else has changed since the last look; each is told once."""
+        return tuple(ForeignWrite.from_json(raw) for raw in self._ask({"op": "check"})["foreign"])
+
+    def read(self) -> dict[str, Value | None]:
+        """Live values of the set and of everything coupled with it."""
+        return {key: thaw(raw) for key, raw in self._ask({"op": "read"})["values"].items()}
+
+    def commit(self, note: Mapping[str, str]) -> str:
+        """Leave what is applied in force after the guardian's end. Returns the journal's path."""
+        reply = self._ask({"op": "commit", "note": dict(note)})
+        self._finish()
+        return str(reply["journal"])
+
+    def release(self) -> RestoreReport:
+        """Restore everything and end. A second call returns the first one's report."""
+        if self.restored is None:
+            self.restored = (
+                RestoreReport()
+                if self._over
+                else RestoreReport.from_json(self._ask({"op": "release"})["report"])
+            )
+            self._finish()
+        return self.restored
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._over:
+            self.release()
+
+    def _ask(self, request: Json) -> Json:
+        if self._over:
+            raise LeaseLost("the lease is over")
+        try:
+            self._channel.send(request)
+            reply = self._channel.receive()
+        except TimeoutError:
+            self._lose(f"it did not answer for {_ANSWER_TIMEOUT_S:.0f} s (is the disk stuck?)")
+        except (ChannelClosed, ProxyError) as error:
+            self._lose(str(error))
+        if reply["ok"]:
+            return reply
+        if reply["kind"] == "journal":
+            report = RestoreReport.from_json(reply["report"])
+            self.restored = report
+            self._finish()
+            raise LeaseLost(
+                f"{reply['error']}; " + _state_of(report),
+                hint="free space in the state directory, or choose another with --state-dir",
+            )
+        raise RefusedError(
+            f"the guardian refuses: {reply['error']}", hint=_HINTS.get(reply["kind"], "")
+        )
+
+    def _lose(self, why: str) -> None:
+        """The guardian is gone: end it for certain, restore from its journal, say what is so."""
+        self._over = True
+        self._channel.close()
+        self._process.kill()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            raise LeaseLost(
+                f"the guardian is stuck in the kernel: {why}",
+                hint="once the disk answers again, run `ktune recover`",
+            ) from None
+        if not self.journal:
+            raise LeaseLost(f"the guardian is gone before anything was written: {why}")
+        recovery = recover_one(self.journal)
+        self.restored = recovery.report
+        said = _state_of(recovery.report) if recovery.report else f"recovery: {recovery.reason}"
+        raise LeaseLost(f"the guardian is gone: {why}; {said}", exit_code=ExitCode.FAILED)
+
+    def _finish(self) -> None:
+        self._over = True
+        self._channel.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            return  # only its last records are stuck; the knobs are as reported
+
+
+_HINTS = {
+    "not-allowed": "only knobs of the catalog's tunable set can be leased: `ktune knobs search`",
+    "limit": "the limits are the profile's and the catalog's: `ktune knobs show KNOB`",
+    "missing": "this kernel does not have the knob; `ktune plan` says what it skips",
+}
+
+
+def open_lease(
+    tunables: Sequence[LeaseTunable],
+    request: LeaseRequest,
+    *,
+    paths: ProxyPaths,
+    namespace: NamespaceRef | None = None,
+    lock_memory: bool = False,
+) -> Lease:
+    """Start a guardian, which reads and journals the originals. Nothing is written yet.
+
+    Raises:
+        RefusedError: a knob outside the tunable set, missing, or limits malformed.
+        LeaseLost: the guardian could not start or journal (disk full or stuck, no free pids).
+    """
+    prepare(paths)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    channel = Channel(ours)
+    with tempfile.TemporaryFile() as errors, theirs:
+        try:
+            process = start_guardian(
+                theirs.fileno(), namespace, lock_memory=lock_memory, stderr=errors.fileno()
+            )
+        except OSError as error:
+            channel.close()
+            raise LeaseLost(
+                f"the guardian can't be started: {error.strerror}", hint="nothing was written"
+            ) from error
+        theirs.close()
+        ours.settimeout(_START_TIMEOUT_S)
+        try:
+            hello = channel.receive()
+        except (ChannelClosed, TimeoutError, ProxyError) as error:
+            process.kill()
+            process.wait()
+            errors.seek(0)
+            said = errors.read(4000).decode(errors="replace").strip().splitlines()
+            raise LeaseLost(
+                f"the guardian did not start: {said[-1] if said else error}",
+                hint="nothing was written",
+            ) from error
+    if hello.get("protocol") != PROTOCOL_VERSION:
+        process.kill()
+        raise LeaseLost(f"the guardian speaks protocol {hello.get('protocol')!r}")
+    ours.settimeout(_ANSWER_TIMEOUT_S)
+    lease = Lease(channel, process, hello)
+    try:
+        reply = lease._ask(
+            {
+                "op": "open",
+                "tunables": [item.to_json() for item in tunables],
+                "run_id": request.run_id,
+                "why": request.why,
+                "who": request.who,
+                "client_pid": os.getpid(),
+                "journal_dir": str(paths.journal),
+                "register_dir": str(register_dir(paths)),
+            }
+        )
+    except RefusedError:
+        lease._finish()
+        raise
+    lease.journal = str(reply["journal"])
+    lease.originals = {key: thaw(raw) for key, raw in reply["originals"].items()}
+    return lease
+
+
+def _state_of(report: RestoreReport) -> str:
+    if report.failed:
+        names = ", ".join(item.key for item in report.failed)
+        return f"NOT restored: {names}"
+    kept = f"; kept what others wrote: {len(report.foreign)}" if report.foreign else ""
+    return f"every knob is back ({len(report.restored)} restored{kept})"

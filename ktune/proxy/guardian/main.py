@@ -1,0 +1,219 @@
+"""The guardian's main loop: one connection, one deadline, one duty. Standard library only.
+
+python -I -S -c '...' run --fd N [--netns PATH --userns PATH] [--lock-memory]
+python -I -S -c '...' recover JOURNAL [--committed] [--netns PATH --userns PATH]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+from ktune.kernel.namespaces import NamespaceRef, enter
+from ktune.proxy.actuator import KnobFiles
+from ktune.proxy.allowlist import load_allowlist
+from ktune.proxy.channel import Channel, ChannelClosed
+from ktune.proxy.guardian.isolate import isolate
+from ktune.proxy.guardian.recovery import recover_journal
+from ktune.proxy.guardian.session import Session, boottime_s
+from ktune.proxy.journal_writer import JournalWriter
+from ktune.proxy.model import PROTOCOL_VERSION, Json, ProxyError, RestoreReport
+
+_TICK_S = 1.0
+"""poll(2) does not count suspended time; waking each second bounds the error."""
+_LAST_RECORDS_S = 2.0
+"""How long a finished guardian waits for its last records to reach the file."""
+
+
+class Interrupted(Exception):
+    """The lease ends while a request is under way: client gone, deadline passed, SIGTERM."""
+
+
+class Guardian:
+    """Serves one client until the lease ends, then restores."""
+
+    def __init__(self, sock: socket.socket, namespace: NamespaceRef | None) -> None:
+        self._channel = Channel(sock)
+        self._signalled = False
+        self._signal_fd, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake)
+        signal.signal(signal.SIGTERM, self._on_term)
+        self._session = Session(
+            load_allowlist(),
+            KnobFiles(),
+            wait_durable=self._wait_durable,
+            namespace=(namespace.netns, namespace.userns) if namespace else (None, None),
+        )
+
+    def serve(self, hello: Json) -> int:
+        """Handle requests until the lease ends. Returns the exit status."""
+        try:
+            self._channel.send({"ok": True, "protocol": PROTOCOL_VERSION, **hello})
+            while not self._session.finished:
+                self._wait_for_request()
+                self._answer(self._channel.receive())
+        except (Interrupted, ChannelClosed):
+            self._session.release()
+        except OSError as error:
+            self._end_after_failure(f"the journal can't be written: {error.strerror or error}")
+        finally:
+            self._session.release()
+            self._linger()
+        return 0
+
+    def _answer(self, request: Json) -> None:
+        try:
+            reply = self._handle(request)
+        except ProxyError as error:
+            self._channel.send({"ok": False, "kind": error.kind, "error": str(error)})
+            return
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._channel.send(
+                {"ok": False, "kind": "protocol", "error": f"malformed request: {error!r}"}
+            )
+            return
+        self._channel.send({"ok": True, **reply})
+
+    def _handle(self, request: Json) -> Json:
+        session = self._session
+        match request["op"]:
+            case "open":
+                return session.open(request)
+            case "apply":
+                return session.apply(request)
+            case "renew":
+                return session.renew(request)
+            case "check":
+                return session.check(request)
+            case "read":
+                return session.read(request)
+            case "commit":
+                return session.commit(request)
+            case "release":
+                return {"report": session.release().to_json()}
+            case other:
+                raise ProxyError("protocol", f"unknown request {other!r}")
+
+    def _end_after_failure(self, why: str) -> None:
+        report = self._session.release()
+        try:
+            self._channel.send(
+                {"ok": False, "kind": "journal", "error": why, "report": report.to_json()}
+            )
+        except ChannelClosed:
+            return  # nobody left to tell; the knobs are back
+
+    def _wait_for_request(self) -> None:
+        while not self._channel.has_buffered:
+            if self._poll(None):
+                return
+
+    def _wait_durable(self, journal: JournalWriter, ticket: int) -> None:
+        while not journal.is_done(ticket):
+            self._poll(journal)
+
+    def _poll(self, journal: JournalWriter | None) -> bool:
+        """Wait for the client, the journal or a signal. True: the client has sent something.
+
+        Raises:
+            Interrupted: the lease is over.
+        """
+        poller = select.poll()
+        sock = self._channel.sock
+        gone = select.POLLHUP | select.POLLRDHUP | select.POLLERR
+        poller.register(sock, gone | (select.POLLIN if journal is None else 0))
+        poller.register(self._signal_fd, select.POLLIN)
+        if journal is not None:
+            poller.register(journal.wake_fd, select.POLLIN)
+        events = dict(poller.poll(self._timeout_s() * 1000))
+        if self._signalled:
+            raise Interrupted("SIGTERM")
+        if self._expired():
+            raise Interrupted("the lease was not renewed")
+        if journal is not None:
+            journal.drain_wakeups()
+        what = events.get(sock.fileno(), 0)
+        if what & gone and not what & select.POLLIN:
+            raise Interrupted("the client is gone")
+        return bool(what & select.POLLIN)
+
+    def _timeout_s(self) -> float:
+        deadline_s = self._session.deadline_s
+        return _TICK_S if deadline_s is None else min(_TICK_S, max(0.0, deadline_s - boottime_s()))
+
+    def _expired(self) -> bool:
+        deadline_s = self._session.deadline_s
+        return deadline_s is not None and boottime_s() >= deadline_s
+
+    def _linger(self) -> None:
+        """Give the last records a moment; the knobs are back whatever the disk does."""
+        journal = self._session.journal
+        if journal is None:
+            return
+        ticket = journal.append({"type": "end"}, durable=False)
+        until_s = time.monotonic() + _LAST_RECORDS_S
+        try:
+            while not journal.is_done(ticket) and time.monotonic() < until_s:
+                select.select([journal.wake_fd], [], [], 0.05)
+                journal.drain_wakeups()
+        except OSError as error:
+            print(f"ktune guardian: last records lost: {error}", file=sys.stderr)
+
+    def _on_term(self, *_: object) -> None:
+        self._signalled = True
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """The uid of whoever made the connection (SO_PEERCRED, unix(7))."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", raw)[1])
+
+
+def main(argv: list[str]) -> int:
+    """Run as the per-run guardian or recover one journal."""
+    options = _parse(argv)
+    namespace = NamespaceRef(options.netns, options.userns) if options.netns else None
+    if options.command == "recover":
+        return _recover(options.journal, namespace, committed=options.committed)
+    sock = socket.socket(fileno=options.fd)
+    if peer_uid(sock) != os.getuid():
+        print("ktune guardian: the client is another user", file=sys.stderr)
+        return 1
+    isolation = isolate(lock_memory=options.lock_memory)
+    if namespace is not None:
+        enter(namespace)
+    try:
+        return Guardian(sock, namespace).serve({"pid": os.getpid(), "isolation": isolation.report})
+    finally:
+        isolation.leave()
+        sys.stdout.flush()
+
+
+def _recover(journal: str, namespace: NamespaceRef | None, *, committed: bool) -> int:
+    outcome = recover_journal(journal, namespace, committed=committed)
+    print(json.dumps(outcome.to_json()))
+    return 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="ktune-guardian")
+    parser.add_argument("--netns")
+    parser.add_argument("--userns")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run")
+    run.add_argument("--fd", type=int, required=True)
+    run.add_argument("--lock-memory", action="store_true")
+    recover = commands.add_parser("recover")
+    recover.add_argument("journal")
+    recover.add_argument("--committed", action="store_true")
+    return parser.parse_args(argv)
+
+
+__all__ = ["Guardian", "Interrupted", "RestoreReport", "main"]

@@ -1,0 +1,342 @@
+"""One lease, the guardian's side: requests in, journal and kernel out. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from ktune.kernel.namespaces import boot_id, netns_cookie
+from ktune.kernel.tunable import Outcome, WriteResult
+from ktune.kernel.values import Value
+from ktune.proxy.actuator import KnobAccess, reach, restore
+from ktune.proxy.allowlist import Allowlist, Rule, check_file, check_limits, check_request
+from ktune.proxy.journal import (
+    SUFFIX,
+    Header,
+    held_of,
+    intent_record,
+    observed_record,
+    original_record,
+)
+from ktune.proxy.journal_writer import JournalWriter, sync_folder
+from ktune.proxy.model import (
+    ApplyReport,
+    ForeignWrite,
+    Json,
+    LeaseTunable,
+    ProxyError,
+    RestoreReport,
+    value_from_json,
+    value_to_json,
+)
+from ktune.proxy.planner import Held, apply_order, covers, either_or_conflicts
+
+MAX_LEASE_S = 24 * 3600.0
+MAX_KNOBS = 2000
+_ROUNDS = 3
+"""A set is reached in one round; one more for what the first round reset, one to be sure."""
+
+WaitDurable = Callable[[JournalWriter, int], None]
+"""Blocks until a journal ticket is on disk; raises Interrupted when the lease ends meanwhile."""
+
+
+def boottime_s() -> float:
+    """CLOCK_BOOTTIME: goes on while the machine is suspended (clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Session:
+    """The state of one lease. `deadline_s` is in CLOCK_BOOTTIME seconds, None while at baseline."""
+
+    def __init__(
+        self,
+        allowlist: Allowlist,
+        access: KnobAccess,
+        *,
+        wait_durable: WaitDurable,
+        namespace: tuple[str | None, str | None],
+    ) -> None:
+        self._allowlist = allowlist
+        self._access = access
+        self._wait = wait_durable
+        self._netns, self._userns = namespace
+        self._rules: dict[str, Rule] = {}
+        self._limits: dict[str, LeaseTunable] = {}
+        self._held: dict[str, Held] = {}
+        self._written: list[str] = []
+        self._registration: str | None = None
+        self.journal: JournalWriter | None = None
+        self.deadline_s: float | None = None
+        self.finished = False
+
+    def open(self, request: Json) -> Json:
+        """Check the set, read the originals, put them on disk. Nothing is written yet."""
+        if self.journal is not None:
+            raise ProxyError("protocol", "the lease is open already")
+        if not request["tunables"] or len(request["tunables"]) > MAX_KNOBS:
+            raise ProxyError("protocol", f"a lease holds 1 to {MAX_KNOBS} knobs")
+        for raw in request["tunables"]:
+            self._admit(raw)
+        leased = set(self._limits)
+        for key in sorted(leased):
+            for other in self._allowlist.coupled(self._rules[key]):
+                self._hold(other, optional=True)
+        self._start_journal(request, leased)
+        return {
+            "journal": self.journal.path if self.journal else "",
+            "originals": {key: value_to_json(self._held[key].original) for key in self._held},
+        }
+
+    def apply(self, request: Json) -> Json:
+        """Switch by difference: named knobs to their values, the others to their originals."""
+        targets = self._targets(request["assignment"])
+        lease_s = self._lease_seconds(request)
+        foreign = self._witness_foreign()
+        wanted = {key: value for key, value in targets.items() if not self._held[key].foreign}
+        self.deadline_s = boottime_s() + lease_s
+        results: dict[str, WriteResult] = {}
+        for _ in range(_ROUNDS):
+            differing = self._differing(wanted, results)
+            if not differing:
+                break
+            self._record_intent(differing, str(request.get("why", "")))
+            done, _ = reach(
+                differing,
+                self._held,
+                self._access,
+                order=list(differing),
+                after_write=self._acknowledge,
+            )
+            results |= done
+            self._acknowledge_all(differing)
+        report = ApplyReport(
+            results=tuple(results.get(key) or self._untouched(key, wanted[key]) for key in wanted),
+            foreign=foreign,
+        )
+        return report.to_json()
+
+    def renew(self, request: Json) -> Json:
+        """Move the deadline."""
+        if self.deadline_s is not None:
+            self.deadline_s = boottime_s() + self._lease_seconds(request)
+        return {}
+
+    def check(self, _: Json) -> Json:
+        """Live values against what was last observed."""
+        return {"foreign": [item.to_json() for item in self._witness_foreign()]}
+
+    def read(self, _: Json) -> Json:
+        """Live values of the set and of everything coupled."""
+        return {
+            "values": {
+                key: value_to_json(self._access.read(item.tunable))
+                for key, item in self._held.items()
+            }
+        }
+
+    def commit(self, request: Json) -> Json:
+        """From here on the values stay when this process ends."""
+        if self.journal is None:
+            raise ProxyError("protocol", "no lease is open")
+        note = {str(key): str(value) for key, value in request["note"].items()}
+        self._wait(
+            self.journal, self.journal.append({"type": "committed", "note": note}, durable=True)
+        )
+        self._unregister()
+        self.finished = True
+        return {"journal": self.journal.path}
+
+    def release(self) -> RestoreReport:
+        """Restore now; records after. Never blocks on the disk."""
+        if self.finished or self.journal is None:
+            return RestoreReport()
+        report = restore(self._held, self._access, written=self._written)
+        self.finished = True
+        self.deadline_s = None
+        self.journal.append(
+            {"type": "restored", "report": report.to_json(), "at": _now()}, durable=False
+        )
+        if report.verified:
+            self.journal.append({"type": "closed"}, durable=False)
+            self._unregister()
+        return report
+
+    def _admit(self, raw: Json) -> None:
+        rule = self._allowlist.rule(str(raw["key"]))
+        key = rule.tunable.key
+        if self._netns is not None and not rule.namespaced:
+            raise ProxyError(
+                "not-allowed", f"{key} is the whole host's: a namespace is no protection for it"
+            )
+        self._limits[key] = check_request(raw, rule)
+        self._hold(rule, optional=False)
+
+    def _hold(self, rule: Rule, *, optional: bool) -> None:
+        key = rule.tunable.key
+        if key in self._held or (self._netns is not None and not rule.namespaced):
+            return
+        check_file(rule.tunable.path)
+        original = self._access.read(rule.tunable)
+        if original is None:
+            if optional:
+                return  # coupled, but not readable on this host
+            kind = rule.tunable.type.value
+            raise ProxyError("missing", f"{key}: {rule.tunable.path} can't be read as {kind}")
+        self._rules[key] = rule
+        self._held[key] = held_of(rule, original)
+
+    def _targets(self, raw: Json) -> dict[str, Value]:
+        targets = {key: self._held[key].original for key in self._limits}
+        for key, item in raw.items():
+            if key not in self._limits:
+                raise ProxyError("not-allowed", f"{key} is not part of this lease")
+            value = value_from_json(self._held[key].tunable.type, item)
+            if value != self._held[key].original:
+                self._rules[key].check(value)
+                check_limits(key, value, self._limits[key])
+            targets[key] = value
+        conflicts = either_or_conflicts(targets, self._held)
+        named = [key for key in conflicts if key in raw]
+        if len(named) > 1:
+            raise ProxyError("limit", f"{' and '.join(named)} exclude each other: name one")
+        for key in conflicts:
+            if named and key not in raw:
+                targets.pop(key)
+        return self._with_companions(targets)
+
+    def _differing(
+        self, wanted: dict[str, Value], results: dict[str, WriteResult]
+    ) -> dict[str, Value]:
+        """What is not yet as wanted, in writing order. A knob already tried counts again only when
+        it was taken and another write has reset it since (queue/scheduler resets nr_requests)."""
+        found = {}
+        for key in apply_order(list(wanted), self._held):
+            tried = results.get(key)
+            if tried is not None and tried.outcome is not Outcome.APPLIED:
+                continue
+            if self._access.read(self._held[key].tunable) not in (wanted[key], None):
+                found[key] = wanted[key]
+        return found
+
+    def _with_companions(self, targets: dict[str, Value]) -> dict[str, Value]:
+        """Going back to an original takes its companions along: the partner of an either-or pair,
+        and everything that was reset or moved when the whole set goes back."""
+        whole = all(value == self._held[key].original for key, value in targets.items())
+        full = dict(targets)
+        for key, item in self._held.items():
+            partners = {
+                name for c in item.couplings if c.kind == "either_or" for name in c.keys
+            } & targets.keys()
+            returning = partners and all(targets[p] == self._held[p].original for p in partners)
+            if (whole or returning) and key not in full:
+                full[key] = item.original
+        return full
+
+    def _lease_seconds(self, request: Json) -> float:
+        seconds = float(request["lease_s"])
+        if not 0 < seconds <= MAX_LEASE_S:
+            raise ProxyError("protocol", f"a lease lasts up to {MAX_LEASE_S:.0f} s, not {seconds}")
+        return seconds
+
+    def _start_journal(self, request: Json, leased: set[str]) -> None:
+        run_id = str(request["run_id"])
+        if not run_id or "/" in run_id or run_id.startswith("."):
+            raise ProxyError("protocol", f"{run_id!r} is no run id")
+        header = Header(
+            run_id=run_id,
+            boot_id=boot_id(),
+            scope="host" if self._netns is None else "netns",
+            netns_cookie=netns_cookie(),
+            netns=self._netns,
+            userns=self._userns,
+            uid=os.geteuid(),
+            client_pid=int(request["client_pid"]),
+            who=str(request["who"]),
+            why=str(request["why"]),
+            started_at=_now(),
+        )
+        folder = str(request["journal_dir"])
+        path = os.path.join(folder, f"{run_id}-{os.getpid()}{SUFFIX}")
+        self._register(str(request["register_dir"]), path)
+        journal = JournalWriter(path)
+        self.journal = journal
+        journal.append(header.to_json(), durable=False)
+        ticket = journal.append(original_record(self._held, leased), durable=True)
+        self._wait(journal, ticket)
+        sync_folder(folder)
+
+    def _register(self, folder: str, journal: str) -> None:
+        """Leave a name under the runtime directory, so that `recover` finds the journal whatever
+        the state directory was."""
+        link = os.path.join(folder, os.path.basename(journal))
+        os.symlink(os.path.abspath(journal), link)
+        self._registration = link
+
+    def _unregister(self) -> None:
+        if self._registration is not None:
+            os.unlink(self._registration)
+            self._registration = None
+
+    def _record_intent(self, targets: dict[str, Value], why: str) -> None:
+        if self.journal is None:
+            raise ProxyError("protocol", "no lease is open")
+        ticket = self.journal.append(intent_record(targets, why), durable=True)
+        self._wait(self.journal, ticket)
+        for key in targets:
+            self._held[key].pending = True
+            if key not in self._written:
+                self._written.append(key)
+
+    def _acknowledge(self, result: WriteResult) -> None:
+        """After one write: what it and its coupled knobs read now."""
+        seen: dict[str, Value | None] = {result.key: result.observed}
+        for key in self._companions(result.key):
+            seen[key] = self._access.read(self._held[key].tunable)
+        self._observe(seen, done=False)
+        self._written.remove(result.key)
+        self._written.append(result.key)
+
+    def _acknowledge_all(self, targets: dict[str, Value]) -> None:
+        seen: dict[str, Value | None] = {
+            key: self._access.read(self._held[key].tunable) for key in targets
+        }
+        self._observe(seen, done=True)
+
+    def _observe(self, seen: dict[str, Value | None], *, done: bool) -> None:
+        for key, value in seen.items():
+            if value is not None:
+                self._held[key].observed = value
+                self._held[key].pending = False
+        if self.journal is not None:
+            self.journal.append(observed_record(seen, done=done), durable=False)
+
+    def _companions(self, key: str) -> list[str]:
+        mine = [name for coupling in self._rules[key].couplings for name in coupling.keys]
+        return [name for name in self._held if name != key and covers(mine, name)]
+
+    def _witness_foreign(self) -> tuple[ForeignWrite, ...]:
+        """Knobs of the set that somebody else wrote since we last looked; each is told once."""
+        found = []
+        for key in self._limits:
+            item = self._held[key]
+            if item.foreign or item.kernel_moves:
+                continue
+            live = self._access.read(item.tunable)
+            if live is not None and live != item.expected:
+                item.foreign = True
+                found.append(ForeignWrite(key, item.expected, live))
+                if self.journal is not None:
+                    self.journal.append(
+                        {"type": "foreign", "key": key, "found": value_to_json(live)}, durable=False
+                    )
+        return tuple(found)
+
+    def _untouched(self, key: str, value: Value) -> WriteResult:
+        live = self._held[key].expected
+        return WriteResult(key, Outcome.UNCHANGED, live, value, live)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,154 @@
+"""Which knobs to write, in which order: decisions only, no kernel. Standard library only.
+
+Restore is three-way (docs/architecture.md): live == what we last observed -> back to the original;
+live == original -> nothing; an intent without acknowledgement -> original, unless a foreign write
+was witnessed; anything else -> somebody else's, kept and reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ktune.kernel.tunable import Tunable
+from ktune.kernel.values import Value
+from ktune.proxy.allowlist import Coupling
+
+
+class Verdict(StrEnum):
+    """What restore does with one knob."""
+
+    NOTHING = "nothing"
+    RESTORE = "restore"
+    FOREIGN = "foreign"
+    GONE = "gone"
+
+
+@dataclass
+class Held:
+    """One knob of a set as the journal knows it.
+
+    `observed` is what we last read back (None: never written by us); `pending` marks an intent
+    whose read-back is not on record; `foreign` that somebody else's write was witnessed.
+    """
+
+    tunable: Tunable
+    original: Value
+    observed: Value | None = None
+    pending: bool = False
+    foreign: bool = False
+    kernel_moves: bool = False
+    zero_unwritable: bool = False
+    couplings: tuple[Coupling, ...] = ()
+
+    @property
+    def expected(self) -> Value:
+        """What the kernel should show now."""
+        return self.original if self.observed is None else self.observed
+
+
+def verdict(held: Held, live: Value | None) -> Verdict:
+    """Decide for one knob from its record and its live value (None: unreadable or gone)."""
+    if live is None:
+        return Verdict.GONE
+    if live == held.original:
+        return Verdict.NOTHING
+    if held.foreign:
+        return Verdict.FOREIGN
+    if live == held.observed or held.pending or held.kernel_moves:
+        return Verdict.RESTORE
+    return Verdict.FOREIGN
+
+
+def verdicts(held: Mapping[str, Held], live: Mapping[str, Value | None]) -> dict[str, Verdict]:
+    """Decide for a set. One foreign member of an either-or pair keeps the whole pair: writing the
+    other member would zero the foreign one."""
+    decided = {key: verdict(item, live.get(key)) for key, item in held.items()}
+    for key, item in held.items():
+        if decided[key] is Verdict.FOREIGN:
+            for partner in _partners(item, held):
+                if decided[partner] is Verdict.RESTORE:
+                    decided[partner] = Verdict.FOREIGN
+    return decided
+
+
+def apply_order(keys: Sequence[str], held: Mapping[str, Held]) -> list[str]:
+    """The order to write `keys` in: as given, but a knob that resets or moves others always
+    before these (a later one would undo what was written to them)."""
+    placed: list[str] = []
+    waiting = list(keys)
+    while waiting:
+        free = next(
+            (key for key in waiting if not _before(key, held) & (set(waiting) - {key})), waiting[0]
+        )
+        placed.append(free)
+        waiting.remove(free)
+    return placed
+
+
+def restore_order(written: Sequence[str], held: Mapping[str, Held]) -> list[str]:
+    """The order to restore in: the reverse of `written`, then what was only moved along.
+
+    >>> restore_order(["a", "b"], {})
+    ['b', 'a']
+    """
+    moved_along = [key for key in held if key not in written]
+    return apply_order([*reversed(written), *moved_along], held)
+
+
+def writable_targets(targets: Mapping[str, Value], held: Mapping[str, Held]) -> dict[str, Value]:
+    """The writes that reach `targets`: in an either-or pair only one member is written, since
+    writing one zeroes the other (vm.dirty_ratio and vm.dirty_bytes; kernel mm/page-writeback.c).
+
+    The member to write is the one whose target is not zero; with both zero, the one that takes a
+    zero.
+    """
+    writes = dict(targets)
+    for key, value in targets.items():
+        item = held.get(key)
+        if item is None or value != 0 or key not in writes:
+            continue
+        for partner in _partners(item, held):
+            if partner in targets and (targets[partner] != 0 or item.zero_unwritable):
+                writes.pop(key, None)
+    return writes
+
+
+def either_or_conflicts(targets: Mapping[str, Value], held: Mapping[str, Held]) -> list[str]:
+    """Keys of either-or pairs of which both members are asked for at once."""
+    return [
+        key
+        for key, value in targets.items()
+        if value != 0
+        and key in held
+        and any(targets.get(partner, 0) != 0 for partner in _partners(held[key], held))
+    ]
+
+
+def _partners(item: Held, held: Mapping[str, Held]) -> list[str]:
+    return [
+        name
+        for coupling in item.couplings
+        if coupling.kind == "either_or"
+        for name in coupling.keys
+        if name in held
+    ]
+
+
+def _before(key: str, held: Mapping[str, Held]) -> set[str]:
+    """Knobs of the set that must be written before `key`: those that reset or move it."""
+    found: set[str] = set()
+    for name, item in held.items():
+        for coupling in item.couplings:
+            if coupling.kind in ("resets", "moves") and covers(coupling.keys, key):
+                found.add(name)
+    return found
+
+
+def covers(patterns: Iterable[str], key: str) -> bool:
+    """`key` is one of `patterns`; a pattern may end in `*`."""
+    return any(
+        key == pattern or (pattern.endswith("*") and key.startswith(pattern[:-1]))
+        for pattern in patterns
+    )
