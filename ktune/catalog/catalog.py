@@ -1,0 +1,86 @@
+"""The catalog: entries by key, and nothing else. What it does not find may not be tuned.
+
+`find` compares whole keys with a closed set of names and patterns, so no spelling of a path can
+reach a file that the catalog does not name: it never normalises, resolves or touches the disk.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from ktune.catalog.loader import CatalogError, read_entries
+from ktune.catalog.model import DEVICE, Kind, KnobEntry, Match, path_of
+
+_KEY = re.compile(r"[A-Za-z0-9_./!:+-]{1,255}\Z")
+_COMPONENT = r"(?P<device>(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.!:-]+)"
+_SYSCTL_COMPONENT = r"(?P<device>[A-Za-z0-9_!:-]+)"  # a dot separates components here
+
+
+class Catalog:
+    """Entries by name, with device patterns matched on one path component."""
+
+    def __init__(self, entries: Iterable[KnobEntry]) -> None:
+        self._by_name: dict[str, KnobEntry] = {}
+        for entry in entries:
+            if entry.name in self._by_name:
+                raise CatalogError(f"{entry.name} is in the catalog twice")
+            self._by_name[entry.name] = entry
+        self._patterns = [(_compile(item), item) for item in self if item.pattern]
+
+    def __iter__(self) -> Iterator[KnobEntry]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def find(self, key: str) -> Match | None:
+        """The entry of `key`; None for everything the catalog does not know (never tuned).
+
+        Entries of risk `never` are found too, so that their reason can be said.
+        """
+        if not isinstance(key, str) or not _KEY.match(key):
+            return None
+        entry = self._by_name.get(key)
+        if entry is not None and not entry.pattern:
+            return Match(key, entry, path_of(key))
+        for pattern, candidate in self._patterns:
+            match = pattern.match(key)
+            if match:
+                return Match(key, candidate, path_of(key), match["device"])
+        return None
+
+    def entry(self, name: str) -> KnobEntry | None:
+        """The entry with exactly this name (a pattern's own spelling included)."""
+        return self._by_name.get(name)
+
+    def tunable(self) -> Iterator[KnobEntry]:
+        """Entries that profiles may search or set."""
+        return (entry for entry in self if entry.tunable)
+
+    def nearest(self, key: str, count: int = 3) -> list[str]:
+        """Tunable names that look like `key`, best first: what the writer may have meant."""
+        names = [entry.name for entry in self.tunable()]
+        short = key[:255]
+        tail = re.split(r"[./]", short)[-1]
+        same_tail = [name for name in names if tail and re.split(r"[./]", name)[-1] == tail]
+        close = difflib.get_close_matches(short, names, n=count, cutoff=0.7)
+        return list(dict.fromkeys([*same_tail, *close]))[:count]
+
+
+@lru_cache(maxsize=1)
+def load_catalog() -> Catalog:
+    """The catalog that ships with this version (parsed once in a process).
+
+    Raises:
+        CatalogError: malformed data.
+    """
+    return Catalog(read_entries())
+
+
+def _compile(entry: KnobEntry) -> re.Pattern[str]:
+    component = _SYSCTL_COMPONENT if entry.kind is Kind.SYSCTL else _COMPONENT
+    head, tail = entry.name.split(DEVICE)
+    return re.compile(re.escape(head) + component + re.escape(tail) + r"\Z")
