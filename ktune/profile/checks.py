@@ -1,0 +1,92 @@
+"""What must hold across the parts of a profile: names that refer to each other, and scope."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ktune.profile.errors import Problem, ProfileError, did_you_mean, shown
+from ktune.profile.model import NetnsScope, Profile
+
+
+def check(profile: Profile) -> None:
+    """Raises ProfileError with everything that doesn't fit together."""
+    problems = [
+        *_metrics(profile),
+        *_explicit_baseline(profile),
+        *_services(profile),
+        *_expert(profile),
+    ]
+    if problems:
+        raise ProfileError(problems)
+
+
+def _metrics(profile: Profile) -> Iterator[Problem]:
+    if profile.workload is None:
+        for part in ("objectives", "constraints"):
+            if getattr(profile, part):
+                yield Problem(profile.where(part), f"{part}: there is no workload to measure")
+        return
+    known = profile.workload.metrics
+    for part in ("objectives", "constraints"):
+        for index, goal in enumerate(getattr(profile, part)):
+            mark = profile.where(part, index, "metric")
+            if goal.metric not in known:
+                yield Problem(
+                    mark,
+                    f"{part}: unknown metric {shown(goal.metric)}"
+                    f"{did_you_mean(goal.metric, known)} (the workload has: {', '.join(known)})",
+                )
+            elif part == "objectives" and known[goal.metric].plausible[0] <= 0:
+                yield Problem(
+                    profile.where("workload", "metrics", goal.metric, "plausible"),
+                    f"{goal.metric} is an objective, compared by ratios: its smallest plausible "
+                    "value must be above 0",
+                )
+            elif (
+                part == "constraints"
+                and goal.worse_by_at_most is not None
+                and profile.better(goal.metric) is None
+            ):
+                yield Problem(
+                    mark,
+                    f"which way is {goal.metric} better? add `direction: minimize` or "
+                    "`direction: maximize`",
+                )
+    seen: set[str] = set()
+    for index, objective in enumerate(profile.objectives):
+        if objective.metric in seen:
+            yield Problem(
+                profile.where("objectives", index, "metric"),
+                f"objectives: {objective.metric} stands twice",
+            )
+        seen.add(objective.metric)
+
+
+def _explicit_baseline(profile: Profile) -> Iterator[Problem]:
+    if profile.baseline != "current" and profile.scope != "ephemeral":
+        yield Problem(
+            profile.where("baseline"),
+            "baseline: explicit values are for `scope: ephemeral` only; elsewhere they would "
+            "change what is in force before anything is measured; write `baseline: current`",
+        )
+
+
+def _services(profile: Profile) -> Iterator[Problem]:
+    for index, service in enumerate(profile.services):
+        if service.kind == "link" and profile.scope != "ephemeral":
+            scope = "netns" if isinstance(profile.scope, NetnsScope) else profile.scope
+            yield Problem(
+                profile.where("services", index),
+                f"services: a link joins the namespaces of `scope: ephemeral`, not {scope}",
+            )
+
+
+def _expert(profile: Profile) -> Iterator[Problem]:
+    known = profile.knobs.all()
+    for index, assignment in enumerate(profile.expert):
+        for key in assignment:
+            if key not in known:
+                yield Problem(
+                    profile.where("expert", index, key),
+                    f"expert: {shown(key)} is no knob of this profile{did_you_mean(key, known)}",
+                )

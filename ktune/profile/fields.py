@@ -1,0 +1,215 @@
+"""Building blocks of the models: the strict base, quantities, keys, percentages, expressions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from ktune.profile import units
+
+T = TypeVar("T")
+
+
+class Model(BaseModel):
+    """Every part of a profile: no unknown keys, frozen, aliases as written in YAML."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+
+def wrong(message: str, *, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """An error whose text is ours, whatever braces it holds; `at` leads to the place inside."""
+    return PydanticCustomError("ktune", "{text}", {"text": message, "at": at})
+
+
+def _converted(convert: Callable[[str], T], what: str) -> Callable[[object], T]:
+    def before(value: object) -> T:
+        if not isinstance(value, str):
+            raise wrong(f"expected {what}")
+        try:
+            return convert(value)
+        except ValueError as error:
+            raise wrong(str(error)) from None
+
+    return before
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong("expected a number")
+    return value
+
+
+def _quantity(value: object) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return _converted(units.check_quantity, "a whole number, or one with a unit such as 64M or 2s")(
+        value
+    )
+
+
+def _size(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    return _converted(units.size, "a size such as 4096, 16M or 2GiB")(value)
+
+
+def _link_rate(value: object) -> int | None:
+    return None if value == "unlimited" else _converted(units.rate, "a rate such as 1Gbit")(value)
+
+
+def _setting(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | str | list | tuple):
+        raise wrong("expected a number, a text or a list of numbers (quote words like true)")
+    if isinstance(value, list | tuple):
+        return tuple(_quantity(item) for item in value)
+    return value
+
+
+Text = Annotated[str, Strict()]
+Flag = Annotated[bool, Strict()]
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, BeforeValidator(_number)]
+
+Name = Annotated[
+    str, Strict(), Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", min_length=1, max_length=64)
+]
+"""A name that is safe as a file name: no separators, no leading dot."""
+
+AbsolutePath = Annotated[str, Strict(), Field(pattern=r"^/[^\x00\n]*$", max_length=4096)]
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_converted(units.duration, "a duration such as 20ms, 2s, 30m or 1h")),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*(ns|us|ms|s|m|min|h|d)$"}),
+]
+"""Seconds."""
+
+Percent = Annotated[
+    float,
+    BeforeValidator(_converted(units.percent, "a percentage such as 5%")),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*%$"}),
+]
+"""A fraction: 0.05 for `5%`."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    WithJsonSchema(
+        {"type": ["integer", "string"], "pattern": r"^[0-9]+(\.[0-9]+)?\s*([KMGTPE](iB)?|B)?$"}
+    ),
+]
+"""Bytes."""
+
+LinkRate = Annotated[
+    int | None,
+    BeforeValidator(_link_rate),
+    WithJsonSchema({"type": "string", "pattern": r"^(unlimited|[0-9.]+\s*[KMG]?bit)$"}),
+]
+"""Bits per second; None = unlimited."""
+
+_QUANTITY_SCHEMA = {
+    "type": ["integer", "string"],
+    "pattern": r"^[-+]?[0-9]+(\.[0-9]+)?\s*[A-Za-z%]*$",
+}
+
+Quantity = Annotated[int | str, BeforeValidator(_quantity), WithJsonSchema(_QUANTITY_SCHEMA)]
+"""A knob's value with an optional unit, converted to the knob's own unit at resolution."""
+
+Setting = Annotated[
+    int | str | tuple[int | str, ...],
+    BeforeValidator(_setting),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer"},
+                {"type": "string"},
+                {"type": "array", "items": _QUANTITY_SCHEMA},
+            ]
+        }
+    ),
+]
+"""A value of a knob as a person writes it; parsed by the knob's type at resolution."""
+
+_COMPARISON = re.compile(r"(<=|>=|==|!=|<|>)\s*(\S+)\Z")
+Operator = Literal["<", "<=", ">", ">=", "==", "!="]
+
+
+def comparisons(text: str) -> tuple[tuple[str, str], ...]:
+    """`>= 6.1, < 6.13` -> ((`>=`, `6.1`), (`<`, `6.13`)). Raises ValueError."""
+    found = []
+    for part in text.split(","):
+        match = _COMPARISON.match(part.strip())
+        if not match:
+            raise ValueError("expected comparisons joined by commas, such as '>= 6.1, < 6.13'")
+        found.append((match[1], match[2]))
+    return tuple(found)
+
+
+def _expression(parse_right: Callable[[str], Any]) -> Callable[[object], object]:
+    def check(value: object) -> object:
+        parts: list[str] = []
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if not isinstance(part, str):
+                raise wrong("expected a text such as '>= 6.1'")
+            parts.append(part)
+            try:
+                for _, right in comparisons(part):
+                    parse_right(right)
+            except ValueError as error:
+                raise wrong(str(error)) from None
+        return ", ".join(parts)
+
+    return check
+
+
+def kernel_version(text: str) -> tuple[int, ...]:
+    """`6.1.0-28-amd64` -> (6, 1, 0): numbers up to the first other character."""
+    match = re.match(r"[0-9]+(\.[0-9]+)*", text)
+    if not match or len(match[0]) > 32:
+        raise ValueError(f"expected a kernel version such as 6.1, found {text!r}")
+    return tuple(int(part) for part in match[0].split("."))
+
+
+_EXPRESSION_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+VersionExpression = Annotated[
+    str, BeforeValidator(_expression(kernel_version)), WithJsonSchema(_EXPRESSION_SCHEMA)
+]
+CountExpression = Annotated[
+    str, BeforeValidator(_expression(int)), WithJsonSchema(_EXPRESSION_SCHEMA)
+]
+SizeExpression = Annotated[
+    str, BeforeValidator(_expression(units.size)), WithJsonSchema(_EXPRESSION_SCHEMA)
+]
+
+
+def _one_or_many(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+OneOrMany = BeforeValidator(_one_or_many)
+"""A single value stands for a list of one."""
+
+
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    double = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if double is not None:
+        raise wrong(f"{double!r} stands twice")
+    return names
+
+
+UniqueNames = AfterValidator(_unique)
+"""No name stands twice."""

@@ -1,0 +1,219 @@
+"""Model of what is wanted (objectives, constraints, guardrails) and how it is looked for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ktune.profile.fields import Duration, Model, Name, Number, Percent, Whole, wrong
+
+
+class Direction(StrEnum):
+    """Which way a metric gets better."""
+
+    MAXIMIZE = "maximize"
+    MINIMIZE = "minimize"
+
+
+class Objective(Model):
+    """A metric to improve."""
+
+    metric: Name = Field(description="A metric of the workload.", examples=["tps"])
+    direction: Direction = Field(description="Which way is better.", examples=["maximize"])
+    weight: Number = Field(
+        default=1.0,
+        gt=0,
+        description="Weight among several objectives (of their log ratios to the baseline).",
+        examples=[1],
+    )
+
+
+class Constraint(Model):
+    """What a candidate must satisfy to be feasible."""
+
+    metric: Name = Field(description="A metric of the workload.", examples=["p99"])
+    direction: Direction | None = Field(
+        default=None,
+        description="Which way the metric gets better, for worse_by_at_most; where not given, "
+        "the objective's, else by the unit (times: minimize; per second: maximize).",
+        examples=["minimize"],
+    )
+    worse_by_at_most: Percent | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Non-inferiority margin, in percent of the baseline's value.",
+        examples=["5%"],
+    )
+    at_most: Number | None = Field(
+        default=None, description="Largest value allowed, in the metric's unit.", examples=[50]
+    )
+    at_least: Number | None = Field(
+        default=None, description="Smallest value allowed, in the metric's unit.", examples=[1000]
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Constraint:
+        if self.worse_by_at_most is None and self.at_most is None and self.at_least is None:
+            raise wrong("give one of worse_by_at_most, at_most, at_least")
+        if self.direction is not None and self.worse_by_at_most is None:
+            raise wrong("direction is for worse_by_at_most only", at=("direction",))
+        return self
+
+
+class PressureGuard(Model):
+    """Pressure stall information (Documentation/accounting/psi.rst) that aborts a window."""
+
+    resource: Literal["cpu", "memory", "io"] = Field(
+        description="File under /proc/pressure.", examples=["memory"]
+    )
+    line: Literal["some", "full"] = Field(
+        default="full", description="Some tasks stalled, or all of them.", examples=["full"]
+    )
+    avg10_above: Percent = Field(
+        gt=0,
+        le=1,
+        description="Crossed when the share of time stalled, averaged over 10 s, is above this.",
+        examples=["20%"],
+    )
+    lasting: Duration = Field(
+        default=0.0,
+        alias="for",
+        description="... and stays above it for so long.",
+        examples=["4s"],
+    )
+
+
+class OomGuard(Model):
+    """OOM kills on the machine during a window."""
+
+    above: Whole = Field(
+        default=0, ge=0, description="Crossed when there are more than these.", examples=[0]
+    )
+
+
+class Safety(Model):
+    """Guardrails: crossed = restored at once."""
+
+    psi: tuple[PressureGuard, ...] = Field(
+        default=(),
+        description="Pressure limits.",
+        examples=[[{"resource": "memory", "line": "full", "avg10_above": "20%", "for": "4s"}]],
+    )
+    oom_kills: OomGuard | None = Field(
+        default_factory=OomGuard,
+        description="Limit of OOM kills; null switches it off.",
+        examples=[{"above": 0}],
+    )
+    max_trips: Whole = Field(
+        default=3,
+        ge=1,
+        description="So many guardrails crossed while learning or collaborating: emergency.",
+        examples=[3],
+    )
+
+
+class Sampler(StrEnum):
+    """How the search proposes candidates (Optuna's samplers)."""
+
+    TPE = "tpe"
+    GP = "gp"
+    CMAES = "cmaes"
+    RANDOM = "random"
+    QMC = "qmc"
+
+
+class SearchSettings(Model):
+    """How long and how to search."""
+
+    sampler: Sampler = Field(default=Sampler.TPE, description="Optuna's sampler.", examples=["tpe"])
+    trials: Whole = Field(
+        default=40, ge=1, le=100_000, description="At most so many candidates.", examples=[40]
+    )
+    time: Duration = Field(default=1800.0, gt=0, description="At most so long.", examples=["30m"])
+    stop_after: Whole = Field(
+        default=15,
+        ge=1,
+        description="Stop after so many trials without a re-measured improvement.",
+        examples=[15],
+    )
+    baseline_every: Whole = Field(
+        default=5,
+        ge=1,
+        description="Measure the baseline again after so many trials (drift cancels).",
+        examples=[5],
+    )
+    seed: Whole | None = Field(
+        default=None,
+        ge=0,
+        le=2**32 - 1,
+        description="Seed of everything random; drawn and recorded where not given.",
+        examples=[7],
+    )
+
+
+class Pairs(Model):
+    """How many pairs of windows (baseline, candidate) a decision may take."""
+
+    min: Whole = Field(
+        default=5, ge=2, le=1000, description="No decision before so many.", examples=[5]
+    )
+    max: Whole = Field(
+        default=30,
+        ge=2,
+        le=1000,
+        description="Not proven after so many: no improvement found.",
+        examples=[30],
+    )
+    after: Whole = Field(
+        default=10,
+        ge=10,
+        le=1000,
+        description="Further pairs after the decision that give the reported gain: at least 10.",
+        examples=[10],
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Pairs:
+        if self.min > self.max:
+            raise wrong(f"min ({self.min}) is above max ({self.max})", at=("min",))
+        return self
+
+
+class Promotion(Model):
+    """The proof that a candidate must pass, on fresh measurements."""
+
+    alpha: Number = Field(
+        default=0.05,
+        gt=0,
+        le=0.2,
+        description="Chance of promoting something that is no gain (one-sided, in total).",
+        examples=[0.05],
+    )
+    mei: Percent = Field(
+        default=0.02,
+        ge=0,
+        lt=1,
+        description="Minimum effect of interest, in percent of the baseline's value: smaller "
+        "gains are not worth a change.",
+        examples=["2%"],
+    )
+    against: Literal["zero", "mei"] = Field(
+        default="zero",
+        description="What must be shown: a gain above zero, or above the mei.",
+        examples=["zero"],
+    )
+    pairs: Pairs = Field(
+        default_factory=Pairs,
+        description="How many pairs of windows.",
+        examples=[{"min": 5, "max": 30, "after": 10}],
+    )
+    finalists: Whole = Field(
+        default=1,
+        ge=1,
+        le=10,
+        description="How many candidates of the search may try.",
+        examples=[1],
+    )
