@@ -87,6 +87,11 @@ class Lease:
         """Move the deadline to `deadline_s` seconds from now."""
         self._ask({"op": "renew", "lease_s": deadline_s})
 
+    def ensure_alive(self) -> None:
+        """Raise LeaseLost (after restoring) as soon as the guardian is gone; costs no message."""
+        if not self._over and self._process.poll() is not None:
+            self._lose(f"it ended with status {self._process.returncode}")
+
     def check(self) -> tuple[ForeignWrite, ...]:
         """Leased knobs that somebody else has changed since the last look; each is told once."""
         return tuple(ForeignWrite.from_json(raw) for raw in self._ask({"op": "check"})["foreign"])

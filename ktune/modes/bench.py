@@ -1,0 +1,202 @@
+"""Measures one assignment: lease, settle, window, look for foreign writes, record.
+
+The thin shell between decisions and effects; everything that learning and collaboration measure
+goes through `Bench.measure`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ktune.errors import KtuneError, RefusedError
+from ktune.kernel.tunable import Assignment, Outcome
+from ktune.measure.window import Validity, WindowResult, WindowSource
+from ktune.modes.guardrails import Guardrails
+from ktune.report.progress import Note, Observer
+from ktune.proxy.client import Lease
+from ktune.proxy.model import ForeignWrite, foreign_message
+from ktune.records.clock import now
+from ktune.records.study import Study
+from ktune.records.types import Arm, Phase, WindowRecord
+
+LEASE_S = 15.0
+"""A tuner that says nothing for so long (hung, stopped) loses the lease."""
+_RENEW_EVERY_S = 4.0
+_QUIET_S = 2.0
+"""Quiet time after a crossed guardrail."""
+
+
+class GuardrailTripped(Exception):
+    """Raised inside a window to end it; the workload is killed on the way out."""
+
+
+class Disturbed(KtuneError):
+    """The baseline itself can't be measured or put in force."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One window with what happened around it."""
+
+    metrics: Mapping[str, float]
+    validity: Validity
+    reason: str = ""
+    tripped: bool = False
+
+    @property
+    def valid(self) -> bool:
+        return self.validity is Validity.VALID
+
+
+@dataclass
+class Bench:
+    """Everything needed to measure one assignment.
+
+    `settle_s`: by key, how long the kernel needs after a write (catalog).
+    `foreign`: what others wrote during the run; their knobs are in `dropped` and no longer ours.
+    """
+
+    lease: Lease
+    source: WindowSource
+    study: Study
+    guardrails: Guardrails
+    baseline: Assignment
+    settle_s: Mapping[str, float]
+    observe: Observer
+    dropped: set[str] = field(default_factory=set)
+    foreign: list[ForeignWrite] = field(default_factory=list)
+    sequence: int = 0
+    _in_force: dict[str, object] = field(default_factory=dict)
+    _renewed_s: float = 0.0
+
+    def project(self, assignment: Assignment) -> Assignment:
+        """`assignment` without the knobs that are no longer ours."""
+        return {key: value for key, value in assignment.items() if key not in self.dropped}
+
+    def measure(
+        self,
+        assignment: Assignment,
+        *,
+        phase: Phase,
+        arm: Arm,
+        pair: int | None = None,
+        trial: int | None = None,
+    ) -> Measured:
+        """Put `assignment` in force under a lease and measure one window.
+
+        Raises:
+            LeaseLost: the guardian is gone.
+            Disturbed: the baseline can't be put in force.
+        """
+        wanted = self.project(assignment)
+        started_at, started_s = now(), time.monotonic()
+        measured = self._switch(wanted, arm, phase) or self._window(wanted)
+        self._record(
+            WindowRecord(
+                seq=self.sequence,
+                phase=phase,
+                arm=arm,
+                pair=pair,
+                trial=trial,
+                assignment=wanted,
+                metrics=measured.metrics,
+                validity=measured.validity.value,
+                reason=measured.reason,
+                started_at=started_at,
+                duration_s=time.monotonic() - started_s,
+            )
+        )
+        return measured
+
+    def rest(self) -> None:
+        """Go back to the baseline and leave the machine alone for a moment."""
+        self.lease.apply(self.project(self.baseline), deadline_s=LEASE_S, why="quiet time")
+        self._in_force.clear()
+        until_s = time.monotonic() + _QUIET_S
+        while time.monotonic() < until_s:
+            self.poll_lease()
+            time.sleep(0.05)
+
+    def poll_lease(self) -> None:
+        """Renew in time; raises LeaseLost as soon as the guardian is gone."""
+        self.lease.ensure_alive()
+        if time.monotonic() - self._renewed_s >= _RENEW_EVERY_S:
+            self.lease.renew(deadline_s=LEASE_S)
+            self._renewed_s = time.monotonic()
+
+    def _switch(self, wanted: Assignment, arm: Arm, phase: Phase) -> Measured | None:
+        """Apply; a result when the window can't even start."""
+        report = self.lease.apply(wanted, deadline_s=LEASE_S, why=f"{phase.value} {arm.value}")
+        self._renewed_s = time.monotonic()
+        if report.foreign:
+            return self._void_by_foreign(report.foreign)
+        bad = [result for result in report.results if not result.outcome.success]
+        if not bad:
+            self._settle(wanted)
+            return None
+        why = "; ".join(result.message for result in bad)
+        gone = [result.key for result in bad if result.outcome is Outcome.MISSING]
+        for key in gone:
+            self._drop(key, f"{key} is no longer there: dropped from the search")
+        if arm is Arm.BASELINE and not gone:
+            raise Disturbed(f"the baseline can't be put in force: {why}")
+        return Measured({}, Validity.CANDIDATE_FAILED, why)
+
+    def _settle(self, wanted: Assignment) -> None:
+        changed = [key for key, value in wanted.items() if self._in_force.get(key) != value]
+        self._in_force.update(wanted)
+        until_s = time.monotonic() + max(
+            (self.settle_s.get(key, 0.0) for key in changed), default=0
+        )
+        while (left_s := until_s - time.monotonic()) > 0:
+            self.poll_lease()
+            time.sleep(min(left_s, 0.05))
+
+    def _window(self, wanted: Assignment) -> Measured:
+        self.guardrails.start_window()
+        try:
+            result = self.source.run(self._poll)
+        except GuardrailTripped as tripped:
+            self.observe(Note(f"guardrail crossed: {tripped}; restored"))
+            return Measured({}, Validity.CANDIDATE_FAILED, f"guardrail: {tripped}", tripped=True)
+        foreign = self.lease.check()
+        if foreign:
+            return self._void_by_foreign(foreign)
+        return self._measured(result)
+
+    def _measured(self, result: WindowResult) -> Measured:
+        for text in result.notes:
+            self.observe(Note(text))
+        return Measured(result.metrics, result.validity, result.reason)
+
+    def _poll(self) -> None:
+        self.poll_lease()
+        crossed = self.guardrails.crossed()
+        if crossed:
+            raise GuardrailTripped(crossed)
+
+    def _void_by_foreign(self, foreign: tuple[ForeignWrite, ...]) -> Measured:
+        for item in foreign:
+            self.foreign.append(item)
+            self._drop(item.key, f"{foreign_message(item)}; the knob is dropped from this run")
+        keys = ", ".join(item.key for item in foreign)
+        return Measured({}, Validity.VOID, f"{keys} changed by somebody else")
+
+    def _drop(self, key: str, why: str) -> None:
+        self.dropped.add(key)
+        self._in_force.pop(key, None)
+        self.observe(Note(why))
+        if self.dropped >= set(self.baseline):
+            raise RefusedError("no knob is left to tune: all were changed by others or vanished")
+
+    def _record(self, record: WindowRecord) -> None:
+        self.sequence += 1
+        try:
+            self.study.append_window(record)
+        except OSError as error:
+            raise KtuneError(
+                f"the study can't be written: {error.strerror}",
+                hint="free space in the state directory; everything is restored",
+            ) from error

@@ -1,0 +1,51 @@
+"""Keeps the mode of a run: steps the machine, logs each transition, carries out its commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ktune.errors import ExitCode, KtuneError
+from ktune.modes.machine import Command, Event, Mode, State, step
+from ktune.report.progress import Note, Observer
+
+
+class Emergency(KtuneError):
+    """The machine went into emergency mode: the baseline is in force, the run is over."""
+
+    exit_code = ExitCode.ROLLED_BACK
+
+
+@dataclass
+class ModeKeeper:
+    """The state of one run.
+
+    `rest` puts the baseline in force and waits until it is quiet; `log` records a transition.
+    """
+
+    state: State
+    rest: Callable[[], None]
+    log: Callable[[State, Event, State], None]
+    observe: Observer
+    commands: list[Command] = field(default_factory=list)
+
+    def handle(self, event: Event) -> State:
+        """One event: transition, record, act.
+
+        Raises:
+            Emergency: the new mode is emergency.
+        """
+        before = self.state
+        self.state, commands = step(before, event)
+        self.commands.extend(commands)
+        self.log(before, event, self.state)
+        if self.state.mode is Mode.EMERGENCY:
+            raise Emergency(
+                f"emergency: {self.state.reason}",
+                hint="everything is back at its baseline; see `ktune report` for the windows",
+            )
+        if self.state.mode is not before.mode:
+            self.observe(Note(f"{before.mode} -> {self.state.mode}: {self.state.reason}"))
+        if Command.WAIT_QUIET in commands:
+            self.rest()
+        return self.state

@@ -1,0 +1,79 @@
+"""From two windows' metrics to the numbers that evidence and search work on. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ktune.evidence.pairs import Direction, log_ratio, weighted_gain
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One objective: metric, which way it gets better, weight."""
+
+    metric: str
+    direction: Direction
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One constraint: a non-inferiority margin (log ratio) and absolute bounds."""
+
+    metric: str
+    direction: Direction
+    margin: float | None = None
+    worse_by: float | None = None
+    at_most: float | None = None
+    at_least: float | None = None
+
+
+@dataclass(frozen=True)
+class Goals:
+    """What a profile wants and what it demands."""
+
+    objectives: tuple[Goal, ...]
+    limits: tuple[Limit, ...] = ()
+
+    def gain(self, baseline: Mapping[str, float], candidate: Mapping[str, float]) -> float:
+        """Weighted log ratio over the objectives, above 0 when the candidate is better.
+
+        Raises ValueError for values that have no log ratio."""
+        gains = {
+            goal.metric: log_ratio(baseline[goal.metric], candidate[goal.metric], goal.direction)
+            for goal in self.objectives
+        }
+        return weighted_gain(gains, {goal.metric: goal.weight for goal in self.objectives})
+
+    def worsening(
+        self, baseline: Mapping[str, float], candidate: Mapping[str, float]
+    ) -> dict[str, float]:
+        """By constrained metric the log ratio that is above 0 when the candidate is worse."""
+        return {
+            limit.metric: -log_ratio(
+                baseline[limit.metric], candidate[limit.metric], limit.direction
+            )
+            for limit in self.limits
+            if limit.margin is not None
+        }
+
+    def violations(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
+        """Absolute bounds that one window breaks, in words."""
+        found = []
+        for limit in self.limits:
+            value = metrics[limit.metric]
+            if limit.at_most is not None and value > limit.at_most:
+                found.append(f"{limit.metric} {value:g} is above {limit.at_most:g}")
+            if limit.at_least is not None and value < limit.at_least:
+                found.append(f"{limit.metric} {value:g} is below {limit.at_least:g}")
+        return tuple(found)
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """Every metric that must be there and positive."""
+        return tuple(
+            dict.fromkeys(
+                [goal.metric for goal in self.objectives] + [limit.metric for limit in self.limits]
+            )
+        )
