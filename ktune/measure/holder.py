@@ -9,19 +9,16 @@ away. After `keep SECONDS` it outlives the tuner and ends at SIGTERM or after th
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 from collections.abc import Sequence
 
 from ktune.kernel.namespaces import NamespaceRef, enter, netns_cookie, new_network
-
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+from ktune.measure.link.tun import bring_up
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     try:
         new_network(with_user_namespace="--userns" in argv)
-        _bring_up("lo")
+        _loopback_up()
         _say(f"ready {netns_cookie()}")
     except OSError as error:
         _say(f"refused {error.errno or 0} {error}")
@@ -61,13 +58,9 @@ def _hold() -> None:
             poller.unregister(sys.stdin.fileno())
 
 
-def _bring_up(device: str) -> None:
+def _loopback_up() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        request = struct.pack("16sH22x", device.encode(), 0)
-        flags = struct.unpack("16sH22x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(
-            control, _SIOCSIFFLAGS, struct.pack("16sH22x", device.encode(), flags | _IFF_UP)
-        )
+        bring_up(control, "lo")
 
 
 def _say(text: str) -> None:

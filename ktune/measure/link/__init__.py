@@ -1,0 +1,1 @@
+"""The emulated long link: delay, rate and queue without `netem`, without root."""

@@ -1,0 +1,1 @@
+"""Bundled load generators: standard library only, `main(args)`, results as `key=value` lines."""
