@@ -1,0 +1,336 @@
+"""Ask and tell over Optuna 5: the one place where it is used.
+
+Promises: a candidate keeps limits and relations; a void window is never scored; an assignment
+measured again counts as a re-measurement (the mean is kept and told); a study goes on after any
+death of its process. Optuna's attributes are no measurement store: they hold just what `resume`
+needs, the windows themselves are in the study's `windows.jsonl`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ktune.errors import KtuneError, UsageError
+from ktune.search.quiet import quiet, take_over_log
+from ktune.search.relations import repair
+from ktune.search.samplers import SamplerName, make_sampler
+from ktune.search.space import Assignment, NotInSpaceError, Params, Space
+from ktune.search.storage import Journal, open_database
+from ktune.search.trials import (
+    Candidate,
+    InfeasibleTrial,
+    Origin,
+    Ranked,
+    Row,
+    ScoredTrial,
+    Told,
+    VoidTrial,
+    key_of,
+    mean_constraints,
+    mean_score,
+    ranking,
+    wants_remeasure,
+)
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+MAX_DRAWS = 200
+"""Draws before the relations are taken to leave no room."""
+
+MAX_RETRIES = 3
+"""How often one candidate comes again after a void window."""
+
+FAILED = "ktune.failed"
+"""Constraint that a failed candidate violates, by 1.0: more than any margin in log ratios."""
+
+
+class Search:
+    """One study: open it with `open_search`, then ask and tell in turn.
+
+    `rows` is everything told, in order; `ranked()` the assignments by mean score.
+    """
+
+    def __init__(
+        self, study: Study, space: Space, constraints: Sequence[str], resources: ExitStack
+    ) -> None:
+        self.space = space
+        self.rows: list[Row] = []
+        self._study = study
+        self._constraints = frozenset(constraints)
+        self._resources = resources
+        self._distributions = _distributions(space)
+        self._open: dict[int, tuple[Trial, Candidate, int]] = {}
+        self._resume()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the storage free. Candidates still open are failed at the next opening."""
+        self._resources.close()
+
+    def enqueue(self, assignment: Assignment, origin: Origin = Origin.EXPERT) -> bool:
+        """Have an assignment asked before the sampler's own; False when it was asked already.
+
+        Knobs it leaves out take the baseline's value.
+
+        Raises:
+            NotInSpaceError: it leaves a limit or breaks a relation (a baseline may well do so:
+                check with `space.why_not`).
+        """
+        params = self.space.encode(assignment)
+        if any(_fixed(trial) == params for trial in self._trials()):
+            return False
+        self._enqueue(params, origin, retries=0)
+        return True
+
+    def ask(self) -> Candidate:
+        """The next assignment to measure: what is enqueued first, then the sampler's.
+
+        A draw that breaks a relation is repaired, and the sampler is told the repaired point; where
+        no repair exists it is drawn again.
+
+        Raises:
+            KtuneError: the relations leave no room within the limits.
+        """
+        for _ in range(MAX_DRAWS):
+            with quiet():
+                trial = self._study.ask(self._distributions)
+            assignment = self.space.decode(trial.params)
+            if self.space.broken(assignment) is None:
+                return self._asked(trial, assignment)
+            with quiet():
+                self._study.tell(trial, state=_states().FAIL)
+            repaired = repair(self.space, assignment)
+            if repaired is not None:
+                self._enqueue(self.space.encode(repaired), Origin.SAMPLER, retries=0)
+        raise UsageError(
+            f"no assignment within the limits keeps {self.space.broken(assignment)}",
+            hint="widen the ranges or drop the relation",
+        )
+
+    def tell(self, candidate: Candidate, told: Told) -> None:
+        """Record what became of a candidate.
+
+        Scored: Optuna gets the mean over all measurements of this assignment. Infeasible: no score,
+        but a violated constraint, which tpe learns from. Void: failed, and asked again.
+
+        Raises:
+            ValueError: not an open candidate, or the constraints are not those of the study.
+        """
+        if candidate.number not in self._open:
+            raise ValueError(f"candidate {candidate.number} is not open")
+        if isinstance(told, ScoredTrial) and told.constraints.keys() != self._constraints:
+            raise ValueError(
+                f"constraints {sorted(told.constraints)}, expected {sorted(self._constraints)}"
+            )
+        trial, _, retries = self._open.pop(candidate.number)
+        self.rows.append(Row(candidate.number, candidate.assignment, candidate.origin, told))
+        with quiet():
+            trial.set_user_attr("told", _packed(told))
+            self._finish(trial, candidate, told)
+        if isinstance(told, VoidTrial) and told.retry and retries < MAX_RETRIES:
+            params = self.space.encode(candidate.assignment)
+            self._enqueue(params, candidate.origin, retries=retries + 1)
+        if candidate.origin is not Origin.REMEASURE and wants_remeasure(self.rows):
+            self.remeasure(candidate.assignment)
+
+    def revise(self, number: int, score: float) -> None:
+        """Correct a score once the next baseline is measured; Optuna keeps the one it was told."""
+        if not math.isfinite(score):
+            raise ValueError(f"a score is a finite number, got {score}")
+        for index, row in enumerate(self.rows):
+            if row.number == number and isinstance(row.told, ScoredTrial):
+                told = ScoredTrial(score, row.told.constraints)
+                self.rows[index] = Row(row.number, row.assignment, row.origin, told)
+                self._study.set_user_attr(f"revised.{number}", score)
+                return
+        raise ValueError(f"trial {number} has no score to revise")
+
+    def remeasure(self, assignment: Assignment) -> None:
+        """Have an assignment measured once more, next."""
+        self._enqueue(self.space.encode(assignment), Origin.REMEASURE, retries=0)
+
+    def ranked(self) -> tuple[Ranked, ...]:
+        """Feasible assignments by mean score, best first; unconfirmed all of them."""
+        return ranking(self.rows)
+
+    def _asked(self, trial: Trial, assignment: dict[str, Any]) -> Candidate:
+        attributes = trial.user_attrs
+        candidate = Candidate(
+            number=trial.number,
+            assignment=assignment,
+            origin=Origin(attributes.get("origin", Origin.SAMPLER)),
+            measured_before=len(self._scored(assignment)),
+        )
+        self._open[candidate.number] = (trial, candidate, int(attributes.get("retries", 0)))
+        return candidate
+
+    def _finish(self, trial: Trial, candidate: Candidate, told: Told) -> None:
+        if isinstance(told, ScoredTrial):
+            scored = self._scored(candidate.assignment)
+            for name, value in mean_constraints(scored).items():
+                trial.set_constraint(name, value)
+            self._study.tell(trial, mean_score(scored))
+        elif isinstance(told, InfeasibleTrial):
+            trial.set_constraint(FAILED, 1.0)
+            self._study.tell(trial, state=_states().PRUNED)
+        else:
+            self._study.tell(trial, state=_states().FAIL)
+
+    def _scored(self, assignment: Assignment) -> list[ScoredTrial]:
+        key = key_of(assignment)
+        return [
+            row.told
+            for row in self.rows
+            if isinstance(row.told, ScoredTrial) and key_of(row.assignment) == key
+        ]
+
+    def _enqueue(self, params: Params, origin: Origin, retries: int) -> None:
+        with quiet():
+            self._study.enqueue_trial(
+                dict(params), user_attrs={"origin": origin.value, "retries": retries}
+            )
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _resume(self) -> None:
+        """Read the table back; fail what a dead process left running."""
+        revised = self._study.user_attrs
+        for trial in self._trials():
+            if trial.state is _states().RUNNING:
+                with quiet():
+                    self._study.tell(trial.number, state=_states().FAIL)
+            elif "told" in trial.user_attrs and trial.state.is_finished():
+                told = _unpacked(trial.user_attrs["told"], revised.get(f"revised.{trial.number}"))
+                assignment = self.space.decode(trial.params)
+                origin = Origin(trial.user_attrs.get("origin", Origin.SAMPLER))
+                self.rows.append(Row(trial.number, assignment, origin, told))
+
+
+def open_search(
+    space: Space,
+    *,
+    name: str,
+    journal: Path,
+    sampler: SamplerName = SamplerName.TPE,
+    seed: int = 0,
+    constraints: Sequence[str] = (),
+    storage_url: str | None = None,
+) -> Search:
+    """Open a study or go on with it.
+
+    `constraints` names what every `ScoredTrial` brings. With `storage_url` the trials go to that
+    database under `name`, else to the file `journal`.
+
+    Raises:
+        BusyError: another process holds the journal (exit 6).
+        KtuneError: a missing module (4), an untrusted storage (7), a study of another space (2).
+    """
+    with ExitStack() as stack:
+        storage: BaseStorage
+        if storage_url is None:
+            own = Journal(journal, sampler)
+            stack.callback(own.close)
+            chosen = make_sampler(sampler, seed)
+            take_over_log()
+            storage = own.storage()
+        else:
+            chosen = make_sampler(sampler, seed)
+            take_over_log()
+            storage = open_database(storage_url, sampler)
+            stack.callback(storage.remove_session)
+        study = _opened(storage, name, space)
+        before = len(study.get_trials(deepcopy=False))
+        study.sampler = make_sampler(sampler, seed, trials_before=before) if before else chosen
+        return Search(study, space, constraints, stack.pop_all())
+
+
+def _opened(storage: BaseStorage, name: str, space: Space) -> Study:
+    import optuna
+
+    with quiet():
+        try:
+            study = optuna.create_study(
+                storage=storage, study_name=name, direction="maximize", load_if_exists=True
+            )
+        except KtuneError:
+            raise
+        known = study.user_attrs.get("space")
+        if known is None:
+            study.set_user_attr("space", space.fingerprint)
+    if known not in (None, space.fingerprint):
+        raise UsageError(
+            f"the study {name} searched other knobs or limits than the profile gives now",
+            hint="start a new study (without --resume)",
+        )
+    return study
+
+
+def _distributions(space: Space) -> dict[str, Any]:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    found: dict[str, Any] = {}
+    for axis in space.axes:
+        number = axis.number
+        if number is None:
+            found[axis.name] = CategoricalDistribution([axis.label(c) for c in axis.choices])
+        elif number.log:
+            found[axis.name] = IntDistribution(number.low, number.high, log=True)
+        else:
+            steps = (number.high - number.low) // number.step
+            found[axis.name] = IntDistribution(0, steps)
+        if axis.has_chooser:
+            found[axis.chooser] = FloatDistribution(0.0, 1.0)
+    return found
+
+
+def _states() -> Any:
+    from optuna.trial import TrialState
+
+    return TrialState
+
+
+def _fixed(trial: FrozenTrial) -> Any:
+    """The parameters an enqueued trial was given; None for the sampler's own."""
+    return trial.system_attrs.get("fixed_params")
+
+
+def _packed(told: Told) -> dict[str, Any]:
+    if isinstance(told, ScoredTrial):
+        return {"score": told.score, "constraints": dict(told.constraints)}
+    if isinstance(told, InfeasibleTrial):
+        return {"infeasible": told.reason}
+    return {"void": told.reason}
+
+
+def _unpacked(packed: dict[str, Any], revised: float | None) -> Told:
+    if "score" in packed:
+        return ScoredTrial(packed["score"] if revised is None else revised, packed["constraints"])
+    if "infeasible" in packed:
+        return InfeasibleTrial(packed["infeasible"])
+    return VoidTrial(packed["void"])
+
+
+__all__ = ["NotInSpaceError", "Search", "open_search"]

@@ -1,0 +1,151 @@
+"""What is asked and told, and the table of everything measured; pure data, without Optuna."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ktune.kernel.values import Value
+from ktune.search.space import Assignment
+
+AssignmentKey = tuple[tuple[str, Value], ...]
+
+
+class Origin(StrEnum):
+    """Where a candidate came from."""
+
+    BASELINE = "baseline"
+    EXPERT = "expert"
+    SAMPLER = "sampler"
+    REMEASURE = "remeasure"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An assignment to measure.
+
+    `number` names the trial (ascending, with gaps where a draw was rejected); `measured_before`
+    says how often this assignment has a score already.
+    """
+
+    number: int
+    assignment: Mapping[str, Value]
+    origin: Origin
+    measured_before: int
+
+
+@dataclass(frozen=True)
+class ScoredTrial:
+    """A measured candidate.
+
+    `score`: log ratio against the neighbouring baselines, above 0 when better
+    (`ktune.search.baseline`). `constraints`: by name the worsening minus its margin, in log
+    ratios: at or below 0 is feasible.
+    """
+
+    score: float
+    constraints: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(x) for x in (self.score, *self.constraints.values())):
+            raise ValueError(f"a score and its constraints are finite numbers, got {self}")
+
+
+@dataclass(frozen=True)
+class InfeasibleTrial:
+    """The candidate itself failed: refused or clamped write, crash, timeout, guardrail."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class VoidTrial:
+    """The window was spoilt from outside: never scored. With `retry` the candidate comes again."""
+
+    reason: str
+    retry: bool = True
+
+
+Told = ScoredTrial | InfeasibleTrial | VoidTrial
+
+
+@dataclass(frozen=True)
+class Row:
+    """One told trial."""
+
+    number: int
+    assignment: Mapping[str, Value]
+    origin: Origin
+    told: Told
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """All measurements of one assignment together; `first` is its first trial."""
+
+    assignment: Mapping[str, Value]
+    score: float
+    measured: int
+    first: int
+
+
+def key_of(assignment: Assignment) -> AssignmentKey:
+    """An assignment as a dictionary key."""
+    return tuple(sorted(assignment.items()))
+
+
+def ranking(rows: Sequence[Row]) -> tuple[Ranked, ...]:
+    """Assignments by their mean score, best first; ties to the earlier.
+
+    Left out: what ever failed, and what breaks a constraint on average.
+    """
+    groups: dict[AssignmentKey, list[Row]] = {}
+    for row in rows:
+        if not isinstance(row.told, VoidTrial):
+            groups.setdefault(key_of(row.assignment), []).append(row)
+    ranked = []
+    for group in groups.values():
+        scored = [row.told for row in group if isinstance(row.told, ScoredTrial)]
+        if len(scored) == len(group) and feasible(scored):
+            ranked.append(
+                Ranked(
+                    assignment=group[0].assignment,
+                    score=mean_score(scored),
+                    measured=len(scored),
+                    first=group[0].number,
+                )
+            )
+    return tuple(sorted(ranked, key=lambda entry: (-entry.score, entry.first)))
+
+
+def mean_score(scored: Sequence[ScoredTrial]) -> float:
+    """Mean log ratio of the measurements of one assignment."""
+    return math.fsum(told.score for told in scored) / len(scored)
+
+
+def mean_constraints(scored: Sequence[ScoredTrial]) -> dict[str, float]:
+    """Each constraint's mean over the measurements of one assignment."""
+    return {
+        name: math.fsum(told.constraints[name] for told in scored) / len(scored)
+        for name in scored[0].constraints
+    }
+
+
+def feasible(scored: Sequence[ScoredTrial]) -> bool:
+    """Whether all constraints hold on average."""
+    return all(value <= 0 for value in mean_constraints(scored).values())
+
+
+def wants_remeasure(rows: Sequence[Row]) -> bool:
+    """Whether the last trial took the lead with a single measurement.
+
+    Measured once more at once, its mean falls back to earth before the search and the stopping
+    rule believe it. Of n candidates without differences about log(n) take the lead, so this costs
+    little. The baseline's own score is 0 by definition: what does not beat it is not re-measured.
+    """
+    if not rows or not isinstance(rows[-1].told, ScoredTrial):
+        return False
+    top = ranking(rows)
+    return bool(top) and top[0].first == rows[-1].number and top[0].score > 0
