@@ -7,21 +7,19 @@ through here has its control characters shown instead of obeyed.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import unicodedata
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from ktune.errors import UsageError
 from ktune.kernel.values import Value
 from ktune.records.paths import StatePaths
 
-if TYPE_CHECKING:
-    import argparse
-
-    SubParsers: TypeAlias = "argparse._SubParsersAction[ArgumentParser]"
+SubParsers: TypeAlias = "argparse._SubParsersAction[ArgumentParser]"
 
 
 class Command(Protocol):
@@ -111,6 +109,21 @@ def confirm(question: str, *, assume_yes: bool) -> bool:
     sys.stdout.write(f"{clean(question)} [y/N] ")
     sys.stdout.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """An argparse type: an integer that is at least `least`."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ArgumentTypeError(f"{text!r} is no whole number") from None
+        if number < least:
+            raise ArgumentTypeError(f"{text} is less than {least}")
+        return number
+
+    return parse
 
 
 def _escaped(char: str) -> str:

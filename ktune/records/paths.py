@@ -7,6 +7,7 @@ file-hierarchy(7) for root and the XDG base directory specification for everybod
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,15 +32,9 @@ class StatePaths:
     @classmethod
     def resolve(cls, state_dir: str | os.PathLike[str] | None = None) -> StatePaths:
         """`--state-dir`, else KTUNE_STATE_DIR, else the customary place of this user."""
-        root = os.geteuid() == 0
         chosen = state_dir or os.environ.get(STATE_VARIABLE)
-        if chosen:
-            state = Path(os.path.abspath(chosen))
-        elif root:
-            state = ROOT_STATE
-        else:
-            state = _xdg("XDG_STATE_HOME", Path.home() / ".local/state") / "ktune"
-        if root:
+        state = Path(os.path.abspath(chosen)) if chosen else _customary_state()
+        if os.geteuid() == 0:
             return cls(state, ROOT_RUNTIME)
         return cls(state, _xdg("XDG_RUNTIME_DIR", state / "run", child="ktune"))
 
@@ -63,6 +58,12 @@ class StatePaths:
         """Who changed what, when and why: one JSON object a line, append-only."""
         return self.state / "history.jsonl"
 
+    def command(self, *words: str) -> str:
+        """A `ktune` command line that means this state folder in any shell: undo commands are
+        read later, where KTUNE_STATE_DIR may be another."""
+        option = [] if self.state == _customary_state() else [f"--state-dir={self.state}"]
+        return shlex.join(["ktune", *option, *words])
+
     def ensure(self) -> StatePaths:
         """Make the folders (0700) that are missing. Raises OSError."""
         for folder in (self.studies, self.journal, self.policies, self.runtime):
@@ -80,6 +81,12 @@ def private_folder(folder: Path) -> Path:
             private_folder(folder.parent)
         folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     return folder
+
+
+def _customary_state() -> Path:
+    if os.geteuid() == 0:
+        return ROOT_STATE
+    return _xdg("XDG_STATE_HOME", Path.home() / ".local/state") / "ktune"
 
 
 def _xdg(variable: str, otherwise: Path, *, child: str = "") -> Path:

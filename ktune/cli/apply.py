@@ -1,0 +1,132 @@
+"""`ktune apply POLICY`: shows what would change, asks, puts the policy in force."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Any
+
+from ktune.cli.common import (
+    SubParsers,
+    confirm,
+    percent,
+    print_json,
+    say,
+    show,
+    state_paths,
+    table,
+    warn,
+)
+from ktune.errors import ExitCode, RefusedError
+
+if TYPE_CHECKING:
+    from ktune.policy.apply import ApplyPlan
+
+
+def add_parser(subparsers: SubParsers) -> ArgumentParser:
+    """Its arguments."""
+    parser = subparsers.add_parser(
+        "apply",
+        help="put a policy in force",
+        description="Checks digest, age, host and every knob of a policy, shows the difference "
+        "and applies it. `ktune rollback` undoes it.",
+    )
+    parser.add_argument("policy", metavar="POLICY", help="a file that `ktune freeze` wrote")
+    parser.add_argument(
+        "--netns",
+        metavar="PATH",
+        help="network namespace to apply it in, such as /proc/PID/ns/net; required by policies "
+        "that were proven in a namespace of their own",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the difference only")
+    parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    parser.add_argument("--why", default="", help="a reason, for the history")
+    parser.add_argument(
+        "--coexist", action="store_true", help="go on although another tuner runs on this host"
+    )
+    parser.add_argument("--persist", action="store_true", help="not yet: apply after every boot")
+    parser.add_argument("--json", action="store_true", help="print the difference as JSON")
+    return parser
+
+
+def run(args: Namespace) -> int:
+    """Apply it."""
+    if args.persist:
+        raise RefusedError(
+            "--persist is not supported yet: a policy is in force until the next boot",
+            hint="leave --persist away",
+        )
+    from ktune.policy.apply import apply, plan_apply
+    from ktune.policy.load import load_policy
+
+    paths = state_paths(args)
+    plan = plan_apply(load_policy(args.policy), netns=args.netns)
+    if args.json:
+        print_json(_as_json(plan, dry_run=args.dry_run))
+    else:
+        _show(plan)
+    if args.dry_run:
+        say_unless(args.json, "dry run: nothing was changed")
+        return ExitCode.OK
+    if not confirm(f"Apply {plan.name} to {plan.scope.text}?", assume_yes=args.yes):
+        warn("nothing was changed")
+        return ExitCode.FAILED
+    entry = apply(plan, paths=paths, why=args.why, coexist=args.coexist)
+    say_unless(
+        args.json,
+        f"in force: {entry.name} serial {entry.serial}, {len(entry.knobs)} knobs, "
+        "until the next boot; nothing watches it",
+        f"check:  {paths.command('verify')}",
+        f"undo:   {paths.command('rollback')}",
+    )
+    return ExitCode.OK
+
+
+def say_unless(silent: bool, *lines: str) -> None:
+    """Text for people, unless JSON was asked for."""
+    if not silent:
+        say(*lines)
+
+
+def _show(plan: ApplyPlan) -> None:
+    document = plan.checked.policy.document
+    gain = document.evidence.gain
+    say(
+        f"{document.name} serial {document.serial}, from study {document.origin.study}",
+        f"  proven: {gain.metric} {percent(gain.estimate, sign=True)} "
+        f"[{percent(gain.interval[0], sign=True)}, {percent(gain.interval[1], sign=True)}] "
+        f"at {percent(gain.level)}, {document.evidence.pairs.after} pairs after the decision",
+        f"  scope: {plan.scope.text}",
+    )
+    rows = []
+    for item in plan.diff:
+        notes = []
+        if item.before == item.after:
+            notes.append("no change")
+        elif item.before != item.baseline:
+            notes.append(f"proven against {show(item.baseline)}")
+        if item.takes_effect != "now":
+            notes.append(f"counts for each {item.takes_effect.replace('_', ' ')}")
+        said = f"({'; '.join(notes)})" if notes else ""
+        rows.append((item.key, show(item.before), "->", show(item.after), said))
+    say(*table(rows))
+
+
+def _as_json(plan: ApplyPlan, *, dry_run: bool) -> dict[str, Any]:
+    document = plan.checked.policy.document
+    return {
+        "policy": document.name,
+        "serial": document.serial,
+        "digest": document.digest,
+        "scope": plan.scope.text,
+        "dry_run": dry_run,
+        "knobs": [
+            {
+                "key": item.key,
+                "before": item.before,
+                "after": item.after,
+                "proven_against": item.baseline,
+                "takes_effect": item.takes_effect,
+            }
+            for item in plan.diff
+        ],
+    }

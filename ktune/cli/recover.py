@@ -1,0 +1,105 @@
+"""`ktune recover`: restores what runs that died left behind."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table
+from ktune.errors import ExitCode
+from ktune.policy.settle import settle
+from ktune.proxy.guardian.recovery import Recovery, RecoveryOutcome
+from ktune.proxy.recover import pending
+from ktune.records import history
+from ktune.records.paths import StatePaths
+
+_FAILED = (RecoveryOutcome.INCOMPLETE, RecoveryOutcome.REFUSED)
+
+
+def add_parser(subparsers: SubParsers) -> ArgumentParser:
+    """Its arguments."""
+    parser = subparsers.add_parser(
+        "recover",
+        help="restore what a dead run left behind",
+        description="Restores from every journal whose guardian is gone. A journal of another "
+        "boot writes nothing; one that can't be trusted is refused and reported (exit 1).",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what is pending only")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def run(args: Namespace) -> int:
+    """Recover."""
+    paths = state_paths(args)
+    if args.dry_run:
+        return _dry_run(paths, as_json=args.json)
+    recoveries = settle(paths)
+    _record(recoveries, paths)
+    if args.json:
+        print_json([item.to_json() for item in recoveries])
+    code = report_recoveries(recoveries, silent=args.json)
+    if not recoveries and not args.json:
+        say("nothing is pending")
+    return code
+
+
+def report_recoveries(recoveries: Sequence[Recovery], *, silent: bool) -> int:
+    """Say what became of each journal; the exit code that it makes."""
+    for item in () if silent else recoveries:
+        say(
+            f"{item.journal}: {item.outcome.value.replace('_', ' ')}"
+            + (f" ({item.reason})" if item.reason else "")
+        )
+        if item.report is None:
+            continue
+        say(
+            *table(
+                (done.key, show(done.before), "->", show(done.observed))
+                for done in item.report.restored
+            )
+        )
+        say(*(f"  NOT restored: {failed.message}" for failed in item.report.failed))
+        say(
+            *(
+                f"  kept: {one.key} {show(one.found)} (somebody else wrote it)"
+                for one in item.report.foreign
+            )
+        )
+    if any(item.outcome in _FAILED for item in recoveries):
+        return ExitCode.FAILED
+    foreign = any(item.report and item.report.foreign for item in recoveries)
+    return ExitCode.DRIFT if foreign else ExitCode.OK
+
+
+def _dry_run(paths: StatePaths, *, as_json: bool) -> int:
+    found = pending(paths)
+    if as_json:
+        print_json(
+            [
+                {"path": str(item.path), "condition": item.condition.value, "reason": item.reason}
+                for item in found
+            ]
+        )
+    else:
+        say(*(f"{item.path}: {item.condition.value}: {item.reason}" for item in found))
+        say("dry run: nothing was changed" if found else "nothing is pending")
+    return ExitCode.OK
+
+
+def _record(recoveries: Sequence[Recovery], paths: StatePaths) -> None:
+    for item in recoveries:
+        if item.report is None:
+            continue
+        history.record(
+            paths,
+            history.Action.RECOVER,
+            why=f"run {item.run_id} ended without restoring",
+            subject=item.run_id,
+            scope="",
+            changes=tuple(
+                history.Change(done.key, done.before, done.observed)
+                for done in item.report.restored
+            ),
+            notes={"outcome": item.outcome.value},
+        )

@@ -1,0 +1,124 @@
+"""`ktune rollback`: takes the newest policy (or all) out of force."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentParser, Namespace
+
+from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table
+from ktune.cli.recover import report_recoveries
+from ktune.errors import ExitCode, KtuneError
+from ktune.policy.rollback import (
+    Ending,
+    RolledBack,
+    clear_up,
+    plan_rollback,
+    roll_back,
+    to_roll_back,
+)
+from ktune.policy.stack import StackEntry
+from ktune.records.codec import encode
+
+_HOLDER = re.compile(r"/proc/([0-9]+)/ns/net\Z")
+_SAID = {
+    Ending.RESTORED: "rolled back",
+    Ending.REBOOTED: "off the stack: the reboot had reset its knobs; nothing was written",
+    Ending.SCOPE_GONE: "off the stack: its namespace has ended; nothing was written",
+}
+
+
+def add_parser(subparsers: SubParsers) -> ArgumentParser:
+    """Its arguments."""
+    parser = subparsers.add_parser(
+        "rollback",
+        help="take the newest policy (or all) out of force",
+        description="Restores what was there before the newest policy. A knob that somebody else "
+        "wrote meanwhile keeps its value and is reported (exit 5).",
+    )
+    parser.add_argument("--all", action="store_true", help="every policy, newest first")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be written")
+    parser.add_argument("--why", default="", help="a reason, for the history")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def run(args: Namespace) -> int:
+    """Roll back."""
+    paths = state_paths(args)
+    if args.dry_run:
+        return _dry_run(to_roll_back(paths, everything=args.all), as_json=args.json)
+    recovered = report_recoveries(clear_up(paths), silent=args.json)
+    entries = to_roll_back(paths, everything=args.all)
+    done: list[RolledBack] = []
+    try:
+        for entry in entries:
+            done.append(roll_back(entry, paths=paths, why=args.why))
+            if not args.json:
+                _show(done[-1])
+    finally:
+        if args.json:
+            print_json({"rolled_back": [encode(item) for item in done]})
+        if args.all:
+            _end_kept_scopes(done)
+    if not entries and not args.json:
+        say("no policy is in force")
+    foreign = any(item.foreign for item in done)
+    return max(recovered, ExitCode.DRIFT if foreign else ExitCode.OK)
+
+
+def _dry_run(entries: list[StackEntry], *, as_json: bool) -> int:
+    plans = [(entry, plan_rollback(entry)) for entry in entries]
+    if as_json:
+        print_json(
+            [
+                {"name": entry.name, "knobs": [encode(step) for step in steps]}
+                for entry, steps in plans
+            ]
+        )
+        return ExitCode.OK
+    for entry, steps in plans:
+        say(f"{entry.name} serial {entry.serial}, {entry.scope.text}:")
+        if not steps:
+            say("  has ended already: nothing would be written")
+        say(
+            *table(
+                (step.key, show(step.live), "->", show(step.original), f"({step.verdict.value})")
+                for step in steps
+            )
+        )
+    say("dry run: nothing was changed" if plans else "no policy is in force")
+    return ExitCode.OK
+
+
+def _show(done: RolledBack) -> None:
+    say(f"{done.entry.name} serial {done.entry.serial}: {_SAID[done.ending]}")
+    say(
+        *table(
+            (item.key, show(item.before), "->", show(item.observed))
+            for item in done.report.restored
+        )
+    )
+    say(
+        *table(
+            (
+                item.key,
+                "kept",
+                show(item.found),
+                f"(somebody else wrote it over {show(item.expected)})",
+            )
+            for item in done.foreign
+        )
+    )
+
+
+def _end_kept_scopes(done: list[RolledBack]) -> None:
+    """`tune --keep-scope` leaves a process that holds the namespace: nothing needs it any more."""
+    from ktune.measure.scope import end_kept
+
+    for item in done:
+        match = _HOLDER.match(item.entry.scope.netns or "")
+        if match and item.ending is Ending.RESTORED:
+            try:
+                end_kept(int(match[1]), item.entry.scope.cookie)
+            except (OSError, KtuneError):
+                continue  # it ends by itself

@@ -1,0 +1,86 @@
+"""Reads a policy file that nobody vouches for: bounded, strict, every error with its place.
+
+Any bytes give a `LoadedPolicy` or an error for people; a digest that does not belong to the
+content is exit 7. Limits, positions and error texts are those of profiles.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ktune.errors import ExitCode, KtuneError, UsageError
+from ktune.policy import digest
+from ktune.policy.model import PolicyDocument
+from ktune.profile.errors import Mark, ProfileError, shown
+from ktune.profile.translate import validate
+from ktune.profile.yaml12 import MAX_BYTES, Node, load_yaml
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy whose form and digest are in order; whether it may be applied is another check."""
+
+    document: PolicyDocument
+    root: Node
+    """The parsed file, for positions."""
+    path: str
+
+    def mark(self, *keys: str) -> Mark:
+        """Where a key (or what leads to it) stands in the file."""
+        node = self.root.locate(keys)
+        return node.key_mark or node.mark
+
+
+def load_policy(path: str) -> LoadedPolicy:
+    """Read and check a policy file.
+
+    Raises:
+        UsageError: it can't be read, or is not a policy (ProfileError with positions).
+        KtuneError: its digest does not match (exit 7).
+    """
+    return parse_policy(_read(path), path=path)
+
+
+def parse_policy(data: bytes, *, path: str) -> LoadedPolicy:
+    """The policy in `data`; `path` names it in errors. Raises like `load_policy`."""
+    root = load_yaml(data, file=path)
+    _check_kind(root)
+    document = validate(PolicyDocument, root)
+    policy = LoadedPolicy(document, root, path)
+    odd = sorted(set(document.baseline) ^ set(document.assignment))
+    if odd:
+        raise ProfileError.at(
+            policy.mark("assignment", odd[0]),
+            f"{shown(odd[0])} must stand in `baseline` and in `assignment`, it is in one of them",
+        )
+    tree = root.plain()
+    if not isinstance(tree, Mapping) or not digest.matches(tree):
+        raise KtuneError(
+            f"{policy.mark('digest')}: the digest does not belong to this content: "
+            "the policy was changed after it was frozen",
+            hint="freeze it again from its study, or ask its author for the original",
+            exit_code=ExitCode.UNTRUSTED,
+        )
+    return policy
+
+
+def _check_kind(root: Node) -> None:
+    kind = root.mapping.get("kind")
+    if isinstance(root.value, Mapping) and kind is not None and kind.value == "profile":
+        raise ProfileError.at(
+            kind.mark,
+            "this is a profile, not a policy",
+            hint="`ktune plan` and `ktune tune` take profiles; `ktune freeze` makes policies",
+        )
+
+
+def _read(path: str) -> bytes:
+    """One byte more than allowed is enough to know; a FIFO without a writer must not hang us."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as file:
+            return file.read(MAX_BYTES + 1) or b""
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
