@@ -1,4 +1,4 @@
-"""Scores against the neighbouring baselines, so that drift cancels; pure.
+"""The baseline's metrics at the time of a candidate, so that drift cancels in its score; pure.
 
 Rule: the baseline is measured first and again every few trials. The value a candidate is compared
 with is interpolated, in the logarithm and linearly in time, between the last baseline before it
@@ -12,88 +12,49 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ktune.evidence.pairs import Direction, log_ratio, weighted_gain
-
 
 @dataclass(frozen=True)
 class BaselineWindow:
-    """A window of the baseline: its middle in seconds of a steady clock, and its metrics."""
+    """A valid window of the baseline: its middle in seconds of a steady clock, and its metrics."""
 
     at_s: float
     metrics: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Goal:
-    """An objective: what to improve, which way, how much it weighs."""
-
-    metric: str
-    direction: Direction
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A constraint: `metric` may be worse by the log ratio `margin` (`pairs.log_margin_of`)."""
-
-    metric: str
-    direction: Direction
-    margin: float
-
-
 def is_final(baselines: Sequence[BaselineWindow], at_s: float) -> bool:
     """Whether a baseline after this time is there already."""
-    return any(window.at_s >= at_s for window in baselines)
+    return any(window.at_s > at_s for window in baselines)
 
 
-def reference(baselines: Sequence[BaselineWindow], at_s: float, metric: str) -> float:
-    """What the baseline would have measured at that time.
+def reference(baselines: Sequence[BaselineWindow], at_s: float) -> dict[str, float]:
+    """What the baseline would have measured at that time: the metrics both neighbours have.
+
+    A metric that is not above 0 on both sides has no logarithm and is interpolated as it is.
 
     Raises:
-        ValueError: no baseline measured, or a value that has no logarithm.
+        ValueError: no baseline was measured.
+
+    >>> windows = [BaselineWindow(0, {"tps": 100.0}), BaselineWindow(10, {"tps": 121.0})]
+    >>> round(reference(windows, 5)["tps"], 6)
+    110.0
     """
     if not baselines:
         raise ValueError("a score needs a baseline window")
     ordered = sorted(baselines, key=lambda window: window.at_s)
     before = [window for window in ordered if window.at_s <= at_s]
     after = [window for window in ordered if window.at_s > at_s]
-    left, right = (before or after)[-1 if before else 0], (after or before)[0 if after else -1]
-    values = (left.metrics[metric], right.metrics[metric])
-    if not all(math.isfinite(value) and value > 0 for value in values):
-        raise ValueError(f"{metric} of a baseline is not a finite positive number: {values}")
-    if right.at_s <= left.at_s:
-        return values[0]
-    share = (at_s - left.at_s) / (right.at_s - left.at_s)
-    return math.exp((1 - share) * math.log(values[0]) + share * math.log(values[1]))
-
-
-def score(
-    metrics: Mapping[str, float],
-    at_s: float,
-    baselines: Sequence[BaselineWindow],
-    goals: Sequence[Goal],
-) -> float:
-    """Log ratio against the neighbouring baselines, weighted over the goals; above 0 is better."""
-    gains = {
-        goal.metric: log_ratio(
-            reference(baselines, at_s, goal.metric), metrics[goal.metric], goal.direction
-        )
-        for goal in goals
-    }
-    return weighted_gain(gains, {goal.metric: goal.weight for goal in goals})
-
-
-def constraint_values(
-    metrics: Mapping[str, float],
-    at_s: float,
-    baselines: Sequence[BaselineWindow],
-    limits: Sequence[Limit],
-) -> dict[str, float]:
-    """By metric: worsening minus margin, in log ratios; at or below 0 is feasible."""
+    left = before[-1] if before else after[0]
+    right = after[0] if after else before[-1]
+    width = right.at_s - left.at_s
+    share = (at_s - left.at_s) / width if width > 0 else 0.0
     return {
-        limit.metric: -log_ratio(
-            reference(baselines, at_s, limit.metric), metrics[limit.metric], limit.direction
-        )
-        - limit.margin
-        for limit in limits
+        metric: _between(value, right.metrics[metric], share)
+        for metric, value in left.metrics.items()
+        if metric in right.metrics
     }
+
+
+def _between(left: float, right: float, share: float) -> float:
+    if left > 0 and right > 0:
+        return math.exp((1 - share) * math.log(left) + share * math.log(right))
+    return (1 - share) * left + share * right

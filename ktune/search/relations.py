@@ -8,7 +8,8 @@ sampler is told the *repaired* point (`study.py`), never a score for a point tha
 from __future__ import annotations
 
 from ktune.kernel.values import Value
-from ktune.search.space import Assignment, Axis, RelationLike, Space
+from ktune.profile.knobs import Operand, Relation
+from ktune.search.space import Assignment, Axis, Space
 
 _ROUNDS_PER_RELATION = 4
 """Chains such as a < b < c settle within a few rounds; a cycle never does."""
@@ -29,7 +30,7 @@ def repair(space: Space, assignment: Assignment) -> dict[str, Value] | None:
 
 
 def _moved(
-    space: Space, assignment: dict[str, Value], relation: RelationLike
+    space: Space, assignment: dict[str, Value], relation: Relation
 ) -> dict[str, Value] | None:
     """One side moved just far enough: the side whose move is smaller for its range."""
     full = {**space.baseline, **assignment}
@@ -53,7 +54,7 @@ def _moved(
     return min(options, key=lambda option: option[0])[1] if options else None
 
 
-def _axis_of(space: Space, operand: object) -> Axis | None:
+def _axis_of(space: Space, operand: Operand | int) -> Axis | None:
     if isinstance(operand, int):
         return None
     return next((axis for axis in space.axes if axis.name == str(operand)), None)

@@ -1,8 +1,9 @@
 """From the dimensions of a plan to plain search parameters and back to assignments.
 
-Pure and without Optuna. Every assignment that comes out keeps the limits and the relations:
-`decode` can't leave a limit, and what breaks a relation is repaired (`relations.py`) or, where no
-repair exists, rejected and drawn again (`study.py`).
+Pure and without Optuna. What the sampler draws keeps the limits and the relations: `decode` can't
+leave a limit, and what breaks a relation is repaired (`relations.py`) or, where no repair exists,
+rejected and drawn again (`study.py`). What a person enqueues may besides lie off the grid of a
+step, or keep the baseline's value where that is outside the range.
 
 A number with special values (0 = off, outside the range) gets a second parameter, the *chooser*,
 uniform in 0..1: below `SPECIAL_BIAS` it stands for a special value. A categorical chooser would
@@ -16,51 +17,18 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from ktune.errors import UsageError
 from ktune.kernel.values import Value
+from ktune.profile.knobs import Relation
+from ktune.profile.space import Dimension, DimensionKind
 
 SPECIAL_BIAS = 0.15
 """Share of random draws that go to the special values of a number, together."""
 
 Assignment = Mapping[str, Value]
 Params = dict[str, int | float | str]
-
-
-class DimensionLike(Protocol):
-    """What the search needs of `ktune.profile.space.Dimension` (limits already resolved)."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def low(self) -> int | None: ...
-    @property
-    def high(self) -> int | None: ...
-    @property
-    def step(self) -> int | None: ...
-    @property
-    def log(self) -> bool: ...
-    @property
-    def choices(self) -> Sequence[Value]: ...
-    @property
-    def special(self) -> Sequence[Value]: ...
-    @property
-    def element(self) -> int | None: ...
-
-
-class RelationLike(Protocol):
-    """What the search needs of `ktune.profile.knobs.Relation`."""
-
-    @property
-    def left(self) -> Any: ...
-    @property
-    def operator(self) -> str: ...
-    @property
-    def right(self) -> Any: ...
-    def holds(self, assignment: Assignment) -> bool: ...
 
 
 class NotInSpaceError(UsageError):
@@ -150,6 +118,18 @@ class Axis:
             return {self.name: self._drawn(self.number.low), self.chooser: place * SPECIAL_BIAS}
         return None
 
+    def between(self, value: Value) -> bool:
+        """Whether a number lies within the limits, on the grid or not."""
+        number = self.number
+        return number is not None and isinstance(value, int) and number.low <= value <= number.high
+
+    def nearest(self, value: Value) -> Params:
+        """Parameters of the value on the axis that is nearest to one outside it."""
+        if self.number is None or not isinstance(value, int):
+            return self.params(self.choices[0] if self.number is None else self.number.low) or {}
+        inside = self.number.at_most(value)
+        return self.params(self.number.low if inside is None else inside) or {}
+
     @property
     def _labels(self) -> tuple[str, ...]:
         return tuple(self.label(choice) for choice in self.choices)
@@ -169,8 +149,8 @@ class Space:
 
     def __init__(
         self,
-        dimensions: Sequence[DimensionLike],
-        relations: Sequence[RelationLike] = (),
+        dimensions: Sequence[Dimension],
+        relations: Sequence[Relation] = (),
         baseline: Assignment | None = None,
     ) -> None:
         """Raises UsageError for a space that can't be searched."""
@@ -207,28 +187,32 @@ class Space:
         """The assignment that the parameters stand for (limits kept, relations not yet)."""
         return self._assembled({axis.name: axis.pick(params) for axis in self.axes})
 
-    def encode(self, assignment: Assignment) -> Params:
-        """The parameters that stand for an assignment; knobs it leaves out take the baseline's.
-
-        Raises:
-            NotInSpaceError: it leaves a limit, breaks a relation or names another knob.
-        """
-        full = self.completed(assignment)
-        problem = self.why_not(full)
-        if problem:
-            raise NotInSpaceError(problem)
+    def nearest(self, assignment: Assignment) -> Params:
+        """The parameters that stand for an assignment, or for what is nearest to it on the grid."""
         found: Params = {}
         for axis in self.axes:
-            found.update(axis.params(self.value_of(axis, full)) or {})
+            value = self.value_of(axis, assignment)
+            found.update(axis.params(value) or axis.nearest(value))
         return found
 
     def completed(self, assignment: Assignment) -> dict[str, Value]:
-        """The assignment with the baseline's value for the searched knobs that it leaves out."""
-        missing = {key: self.baseline[key] for key in self.keys if key in self.baseline}
-        return {**missing, **assignment}
+        """The values of all searched knobs: what the assignment leaves out is the baseline's.
 
-    def why_not(self, assignment: Assignment) -> str | None:
-        """Why the search may not try this assignment; None when it may."""
+        Knobs that are not searched are dropped where they equal the baseline.
+        """
+        found = {key: self.baseline[key] for key in self.keys if key in self.baseline}
+        found.update(
+            (key, value)
+            for key, value in assignment.items()
+            if key in self.keys or key not in self.baseline or self.baseline[key] != value
+        )
+        return found
+
+    def why_not(self, assignment: Assignment, *, enqueued: bool = False) -> str | None:
+        """Why the search may not try this assignment; None when it may.
+
+        With `enqueued` a value may lie between grid points, or be the baseline's own.
+        """
         stranger = next((key for key in assignment if key not in self.keys), None)
         if stranger is not None:
             return f"{stranger} is not searched"
@@ -240,12 +224,16 @@ class Space:
                 return f"{key} = {assignment[key]}: elements that are not searched must stay"
         for axis in self.axes:
             value = self.value_of(axis, assignment)
-            if axis.params(value) is None:
+            inside = axis.params(value) is not None
+            if enqueued and not inside:
+                kept = axis.key in self.baseline and value == self.value_of(axis, self.baseline)
+                inside = kept or axis.between(value)
+            if not inside:
                 return f"{axis.name} = {value} is outside {_limits_text(axis)}"
         broken = self.broken(assignment)
         return f"the relation {broken} does not hold" if broken is not None else None
 
-    def broken(self, assignment: Assignment) -> RelationLike | None:
+    def broken(self, assignment: Assignment) -> Relation | None:
         """The first relation that does not hold, unsearched knobs taken from the baseline."""
         full = {**self.baseline, **assignment}
         return next((relation for relation in self.relations if not relation.holds(full)), None)
@@ -284,14 +272,14 @@ class Space:
         )
 
 
-def _axis(dimension: DimensionLike) -> Axis:
+def _axis(dimension: Dimension) -> Axis:
     """One dimension as an axis; special values inside the range need no chooser."""
-    if dimension.low is None or dimension.high is None:
+    if dimension.kind is DimensionKind.CHOICE:
         choices = tuple(dict.fromkeys(dimension.choices))
         if not choices:
             raise UsageError(f"{dimension.key} has neither a range nor choices left to search")
         return Axis(dimension.key, None, None, choices)
-    number = Number(dimension.low, dimension.high, dimension.step or 1, dimension.log)
+    number = Number(dimension.low, dimension.high, dimension.step, dimension.log)
     if number.low > number.high or number.step < 1:
         raise UsageError(f"{dimension.key}: no value between {number.low} and {number.high}")
     if number.log and (number.low < 1 or number.step != 1):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ktune.search.trials import AssignmentKey, Row, ScoredTrial, VoidTrial, feasible, key_of
+from ktune.search.trials import AssignmentKey, Origin, Row, ScoredTrial, VoidTrial, feasible, key_of
 
 
 class StopKind(StrEnum):
@@ -82,6 +82,8 @@ def trials_since_improvement(rows: Sequence[Row], minimum_gain: float = 0.0) -> 
         key = key_of(row.assignment)
         if not isinstance(row.told, ScoredTrial):
             failed.add(key)
+            continue
+        if row.origin is Origin.BASELINE:
             continue
         group = groups.setdefault(key, [])
         group.append(row.told)

@@ -9,17 +9,18 @@ needs, the windows themselves are in the study's `windows.jsonl`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ktune.errors import KtuneError, UsageError
+from ktune.kernel.values import Value
 from ktune.search.quiet import quiet, take_over_log
 from ktune.search.relations import repair
 from ktune.search.samplers import SamplerName, make_sampler
-from ktune.search.space import Assignment, NotInSpaceError, Params, Space
+from ktune.search.space import Assignment, NotInSpaceError, Space
 from ktune.search.storage import Journal, open_database
 from ktune.search.trials import (
     Candidate,
@@ -86,18 +87,22 @@ class Search:
         self._resources.close()
 
     def enqueue(self, assignment: Assignment, origin: Origin = Origin.EXPERT) -> bool:
-        """Have an assignment asked before the sampler's own; False when it was asked already.
+        """Have an assignment asked before the sampler's own; False when it was enqueued already.
 
-        Knobs it leaves out take the baseline's value.
+        Knobs it leaves out take the baseline's value, whether or not that is within the range.
 
         Raises:
-            NotInSpaceError: it leaves a limit or breaks a relation (a baseline may well do so:
-                check with `space.why_not`).
+            NotInSpaceError: it leaves a limit or breaks a relation.
         """
-        params = self.space.encode(assignment)
-        if any(_fixed(trial) == params for trial in self._trials()):
-            return False
-        self._enqueue(params, origin, retries=0)
+        full = self.space.completed(assignment)
+        problem = self.space.why_not(full, enqueued=True)
+        if problem:
+            raise NotInSpaceError(problem)
+        wanted = key_of(full)
+        for trial in self._trials():
+            if _fixed(trial) and key_of(self._assignment_of(trial, _fixed(trial))) == wanted:
+                return False
+        self._enqueue(full, origin)
         return True
 
     def ask(self) -> Candidate:
@@ -112,14 +117,14 @@ class Search:
         for _ in range(MAX_DRAWS):
             with quiet():
                 trial = self._study.ask(self._distributions)
-            assignment = self.space.decode(trial.params)
+            assignment = self._assignment_of(trial, trial.params)
             if self.space.broken(assignment) is None:
                 return self._asked(trial, assignment)
             with quiet():
                 self._study.tell(trial, state=_states().FAIL)
             repaired = repair(self.space, assignment)
             if repaired is not None:
-                self._enqueue(self.space.encode(repaired), Origin.SAMPLER, retries=0)
+                self._enqueue(repaired, Origin.SAMPLER)
         raise UsageError(
             f"no assignment within the limits keeps {self.space.broken(assignment)}",
             hint="widen the ranges or drop the relation",
@@ -143,11 +148,11 @@ class Search:
         trial, _, retries = self._open.pop(candidate.number)
         self.rows.append(Row(candidate.number, candidate.assignment, candidate.origin, told))
         with quiet():
-            trial.set_user_attr("told", _packed(told))
+            packed = {**_packed(told), "origin": candidate.origin.value}
+            trial.set_user_attr("told", packed)
             self._finish(trial, candidate, told)
         if isinstance(told, VoidTrial) and told.retry and retries < MAX_RETRIES:
-            params = self.space.encode(candidate.assignment)
-            self._enqueue(params, candidate.origin, retries=retries + 1)
+            self._enqueue(candidate.assignment, candidate.origin, retries=retries + 1)
         if candidate.origin is not Origin.REMEASURE and wants_remeasure(self.rows):
             self.remeasure(candidate.assignment)
 
@@ -165,18 +170,20 @@ class Search:
 
     def remeasure(self, assignment: Assignment) -> None:
         """Have an assignment measured once more, next."""
-        self._enqueue(self.space.encode(assignment), Origin.REMEASURE, retries=0)
+        self._enqueue(self.space.completed(assignment), Origin.REMEASURE)
 
     def ranked(self) -> tuple[Ranked, ...]:
         """Feasible assignments by mean score, best first; unconfirmed all of them."""
         return ranking(self.rows)
 
-    def _asked(self, trial: Trial, assignment: dict[str, Any]) -> Candidate:
+    def _asked(self, trial: Trial, assignment: dict[str, Value]) -> Candidate:
         attributes = trial.user_attrs
+        is_baseline = assignment == self.space.completed({})
+        origin = Origin(attributes.get("origin", Origin.SAMPLER))
         candidate = Candidate(
             number=trial.number,
             assignment=assignment,
-            origin=Origin(attributes.get("origin", Origin.SAMPLER)),
+            origin=Origin.BASELINE if is_baseline else origin,
             measured_before=len(self._scored(assignment)),
         )
         self._open[candidate.number] = (trial, candidate, int(attributes.get("retries", 0)))
@@ -185,6 +192,10 @@ class Search:
     def _finish(self, trial: Trial, candidate: Candidate, told: Told) -> None:
         if isinstance(told, ScoredTrial):
             scored = self._scored(candidate.assignment)
+            if "exact" in trial.user_attrs:
+                # its parameters only come near it: the sampler must not learn a score for them
+                self._study.tell(trial, state=_states().FAIL)
+                return
             for name, value in mean_constraints(scored).items():
                 trial.set_constraint(name, value)
             self._study.tell(trial, mean_score(scored))
@@ -202,11 +213,24 @@ class Search:
             if isinstance(row.told, ScoredTrial) and key_of(row.assignment) == key
         ]
 
-    def _enqueue(self, params: Params, origin: Origin, retries: int) -> None:
+    def _enqueue(self, assignment: Assignment, origin: Origin, retries: int = 0) -> None:
+        params = self.space.nearest(assignment)
+        attributes: dict[str, Any] = {"origin": origin.value, "retries": retries}
+        if self.space.decode(params) != assignment:
+            attributes["exact"] = dict(assignment)
         with quiet():
-            self._study.enqueue_trial(
-                dict(params), user_attrs={"origin": origin.value, "retries": retries}
-            )
+            self._study.enqueue_trial(dict(params), user_attrs=attributes)
+
+    def _assignment_of(
+        self, trial: Trial | FrozenTrial, params: Mapping[str, Any]
+    ) -> dict[str, Value]:
+        """What a trial stands for: its parameters, or the exact values that these can't express."""
+        exact = trial.user_attrs.get("exact")
+        if exact is None:
+            return self.space.decode(params)
+        return {
+            key: tuple(value) if isinstance(value, list) else value for key, value in exact.items()
+        }
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
@@ -220,8 +244,8 @@ class Search:
                     self._study.tell(trial.number, state=_states().FAIL)
             elif "told" in trial.user_attrs and trial.state.is_finished():
                 told = _unpacked(trial.user_attrs["told"], revised.get(f"revised.{trial.number}"))
-                assignment = self.space.decode(trial.params)
-                origin = Origin(trial.user_attrs.get("origin", Origin.SAMPLER))
+                assignment = self._assignment_of(trial, trial.params)
+                origin = Origin(trial.user_attrs["told"]["origin"])
                 self.rows.append(Row(trial.number, assignment, origin, told))
 
 

@@ -99,7 +99,8 @@ def key_of(assignment: Assignment) -> AssignmentKey:
 def ranking(rows: Sequence[Row]) -> tuple[Ranked, ...]:
     """Assignments by their mean score, best first; ties to the earlier.
 
-    Left out: what ever failed, and what breaks a constraint on average.
+    Left out: the baseline (its lead would be luck), what ever failed, and what breaks a constraint
+    on average.
     """
     groups: dict[AssignmentKey, list[Row]] = {}
     for row in rows:
@@ -108,7 +109,8 @@ def ranking(rows: Sequence[Row]) -> tuple[Ranked, ...]:
     ranked = []
     for group in groups.values():
         scored = [row.told for row in group if isinstance(row.told, ScoredTrial)]
-        if len(scored) == len(group) and feasible(scored):
+        is_baseline = any(row.origin is Origin.BASELINE for row in group)
+        if not is_baseline and len(scored) == len(group) and feasible(scored):
             ranked.append(
                 Ranked(
                     assignment=group[0].assignment,
@@ -143,7 +145,7 @@ def wants_remeasure(rows: Sequence[Row]) -> bool:
 
     Measured once more at once, its mean falls back to earth before the search and the stopping
     rule believe it. Of n candidates without differences about log(n) take the lead, so this costs
-    little. The baseline's own score is 0 by definition: what does not beat it is not re-measured.
+    little. The baseline scores 0 by definition: what does not beat it is not re-measured.
     """
     if not rows or not isinstance(rows[-1].told, ScoredTrial):
         return False
