@@ -1,4 +1,4 @@
-"""The baseline's metrics at the time of a candidate, so that drift cancels in its score; pure.
+"""Scores against the neighbouring baselines, so that drift cancels; pure.
 
 Rule: the baseline is measured first and again every few trials. The value a candidate is compared
 with is interpolated, in the logarithm and linearly in time, between the last baseline before it
@@ -12,13 +12,24 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ktune.evidence.pairs import Direction, log_ratio, weighted_gain
+
 
 @dataclass(frozen=True)
 class BaselineWindow:
-    """A valid window of the baseline: its middle in seconds of a steady clock, and its metrics."""
+    """A window of the baseline: its middle in seconds of a steady clock, and its metrics."""
 
     at_s: float
     metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """An objective: what to improve, which way, how much it weighs."""
+
+    metric: str
+    direction: Direction
+    weight: float = 1.0
 
 
 def is_final(baselines: Sequence[BaselineWindow], at_s: float) -> bool:
@@ -26,16 +37,14 @@ def is_final(baselines: Sequence[BaselineWindow], at_s: float) -> bool:
     return any(window.at_s > at_s for window in baselines)
 
 
-def reference(baselines: Sequence[BaselineWindow], at_s: float) -> dict[str, float]:
-    """What the baseline would have measured at that time: the metrics both neighbours have.
-
-    A metric that is not above 0 on both sides has no logarithm and is interpolated as it is.
+def reference(baselines: Sequence[BaselineWindow], at_s: float, metric: str) -> float:
+    """What the baseline would have measured at that time.
 
     Raises:
-        ValueError: no baseline was measured.
+        ValueError: no baseline measured, or a value that has no logarithm.
 
     >>> windows = [BaselineWindow(0, {"tps": 100.0}), BaselineWindow(10, {"tps": 121.0})]
-    >>> round(reference(windows, 5)["tps"], 6)
+    >>> round(reference(windows, 5, "tps"), 6)
     110.0
     """
     if not baselines:
@@ -45,16 +54,26 @@ def reference(baselines: Sequence[BaselineWindow], at_s: float) -> dict[str, flo
     after = [window for window in ordered if window.at_s > at_s]
     left = before[-1] if before else after[0]
     right = after[0] if after else before[-1]
-    width = right.at_s - left.at_s
-    share = (at_s - left.at_s) / width if width > 0 else 0.0
-    return {
-        metric: _between(value, right.metrics[metric], share)
-        for metric, value in left.metrics.items()
-        if metric in right.metrics
+    values = (left.metrics[metric], right.metrics[metric])
+    if not all(math.isfinite(value) and value > 0 for value in values):
+        raise ValueError(f"{metric} of a baseline is not a finite positive number: {values}")
+    if right.at_s <= left.at_s:
+        return values[0]
+    share = (at_s - left.at_s) / (right.at_s - left.at_s)
+    return math.exp((1 - share) * math.log(values[0]) + share * math.log(values[1]))
+
+
+def score(
+    metrics: Mapping[str, float],
+    at_s: float,
+    baselines: Sequence[BaselineWindow],
+    goals: Sequence[Goal],
+) -> float:
+    """Log ratio against the neighbouring baselines, weighted over the goals; above 0 is better."""
+    gains = {
+        goal.metric: log_ratio(
+            reference(baselines, at_s, goal.metric), metrics[goal.metric], goal.direction
+        )
+        for goal in goals
     }
-
-
-def _between(left: float, right: float, share: float) -> float:
-    if left > 0 and right > 0:
-        return math.exp((1 - share) * math.log(left) + share * math.log(right))
-    return (1 - share) * left + share * right
+    return weighted_gain(gains, {goal.metric: goal.weight for goal in goals})
