@@ -9,7 +9,6 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from ktune.catalog.catalog import Catalog
 from ktune.catalog.model import KnobEntry
@@ -19,10 +18,11 @@ from ktune.policy.load import LoadedPolicy
 from ktune.profile import units
 from ktune.profile.errors import PlanRefusedError, Problem, shown
 from ktune.profile.fields import comparisons, kernel_version
+from ktune.profile.fit import version_holds
 from ktune.profile.host import HostFacts
 from ktune.records import clock
 
-_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
+_OPERATORS: Mapping[str, Callable[[int, int], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -30,6 +30,7 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
+_MEM_SLACK = 1.05
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,12 @@ def _host_problems(policy: LoadedPolicy, host: HostFacts, now: datetime) -> Iter
             f"the policy was valid until {document.not_after}: tune again, or freeze its study "
             "again with --valid-days",
         )
-    if not _holds(document.fits.kernel, host.kernel, kernel_version):
+    if not _kernel_fits(document.fits.kernel, host.kernel):
         yield Problem(
             policy.mark("fits", "kernel"),
             f"made for kernel {document.fits.kernel}, this is {host.kernel}",
         )
-    if not _holds(document.fits.mem, str(host.mem_bytes), units.size, rounding=True):
+    if not _mem_fits(document.fits.mem, host.mem_bytes):
         yield Problem(
             policy.mark("fits", "mem"),
             f"made for memory {document.fits.mem}, this host has "
@@ -107,21 +108,17 @@ def _host_problems(policy: LoadedPolicy, host: HostFacts, now: datetime) -> Iter
         )
 
 
-def _holds(
-    expression: str, found: str, read: Callable[[str], Any], *, rounding: bool = False
-) -> bool:
-    """Is every comparison true? Versions compare at the length that the expression gives, so
-    that `< 6.13` and `== 6.1` mean what people mean. Memory gets 5 %: MemTotal lacks what the
-    firmware and the kernel keep for themselves."""
-    for sign, right in comparisons(expression):
-        limit, value = read(right), read(found)
-        if isinstance(limit, tuple):
-            value = value[: len(limit)]
-        elif rounding and sign in (">", ">="):
-            value = int(value * 1.05)
-        if not _OPERATORS[sign](value, limit):
-            return False
-    return True
+def _kernel_fits(expression: str, release: str) -> bool:
+    version = kernel_version(release)
+    return all(version_holds(version, sign, right) for sign, right in comparisons(expression))
+
+
+def _mem_fits(expression: str, mem_bytes: int) -> bool:
+    """MemTotal lacks what firmware and kernel keep for themselves: a minimum gets 5 %."""
+    return all(
+        _OPERATORS[sign](int(mem_bytes * _MEM_SLACK) if sign in (">", ">=") else mem_bytes, limit)
+        for sign, limit in ((sign, units.size(right)) for sign, right in comparisons(expression))
+    )
 
 
 def _knob(

@@ -1,0 +1,34 @@
+"""`ktune report STUDY`: what a study found, in plain text."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from ktune.cli.common import SubParsers, say, state_paths
+from ktune.errors import ExitCode
+from ktune.records.study import Study
+from ktune.records.summary import report_lines
+from ktune.records.types import StudyStatus
+
+
+def add_parser(subparsers: SubParsers) -> ArgumentParser:
+    """Its arguments."""
+    parser = subparsers.add_parser(
+        "report",
+        help="what a study found, in plain text",
+        description="Prints what was found, with its interval, and what it rests on.",
+    )
+    parser.add_argument("study", metavar="STUDY", help="a study's id (`ktune studies list`)")
+    return parser
+
+
+def run(args: Namespace) -> int:
+    """Print it."""
+    paths = state_paths(args)
+    study = Study.open(paths, args.study)
+    say(*report_lines(study))
+    if study.status is StudyStatus.PROVEN:
+        say("", f"next: {paths.command('freeze', study.id, '-o', 'policy.yaml')}")
+    elif study.status is StudyStatus.INTERRUPTED:
+        say("", f"go on: {paths.command('tune', '--resume', study.id)}")
+    return ExitCode.OK

@@ -1,0 +1,132 @@
+"""What a study found, as plain lines: for `ktune report` and `ktune studies show`.
+
+Standard library only. The search's own numbers are never called a gain here: the reported gain
+comes from pairs measured after the decision, and carries its interval.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from ktune.kernel.values import Value
+from ktune.records.study import Study
+from ktune.records.types import Phase, Proof, ProofOutcome, StudyStatus, WindowRecord
+
+_UNPROVEN = {
+    StudyStatus.RUNNING: "The study is still running: nothing is confirmed yet.",
+    StudyStatus.INTERRUPTED: "The study was interrupted: nothing is confirmed.",
+    StudyStatus.FINISHED: "The search is over, nothing was confirmed.",
+    StudyStatus.FAILED: "The study failed: nothing is confirmed.",
+    StudyStatus.NO_IMPROVEMENT: "No improvement found.",
+    StudyStatus.PROVEN: "Improved.",
+}
+
+
+def report_lines(study: Study) -> Iterator[str]:
+    """The whole report, one line at a time.
+
+    Raises:
+        RecordError: a record can't be read.
+        KtuneError: the proof does not match its digests.
+    """
+    proof = study.proof()
+    yield from _head(study)
+    yield ""
+    yield from _found(study, proof)
+    log = study.windows()
+    if log.records:
+        yield ""
+        yield from _windows(log.records)
+    if log.torn:
+        yield "  the last record is torn (its writer died) and was left out"
+
+
+def _head(study: Study) -> Iterator[str]:
+    manifest = study.manifest
+    host = manifest.host
+    yield f"study {study.id}: {manifest.profile_name}"
+    yield f"  status      {study.status.value}{f' ({manifest.reason})' if manifest.reason else ''}"
+    ended = f", ended {manifest.ended_at}" if manifest.ended_at else ""
+    yield f"  began       {manifest.created_at}{ended}"
+    yield f"  scope       {manifest.scope}"
+    yield f"  search      {manifest.sampler}, seed {manifest.seed}"
+    if host:
+        said = [str(host[name]) for name in ("kernel", "arch", "virt") if host.get(name)]
+        if host.get("cpus"):
+            said.append(f"{host['cpus']} CPUs")
+        if isinstance(host.get("mem"), int):
+            said.append(f"{host['mem'] / 1024**3:.1f} GiB")
+        yield f"  host        {', '.join(said)}"
+
+
+def _found(study: Study, proof: Proof | None) -> Iterator[str]:
+    if proof is None:
+        yield _UNPROVEN[study.status]
+        return
+    if proof.outcome is not ProofOutcome.IMPROVED or proof.gain is None:
+        said = (
+            "No improvement found"
+            if proof.outcome is ProofOutcome.NO_IMPROVEMENT_FOUND
+            else ("The confirmation was stopped: nothing is confirmed")
+        )
+        yield f"{said}{f': {proof.reason}' if proof.reason else ''}."
+        yield from _rule(proof)
+        return
+    gain = proof.gain
+    low, high = gain.interval
+    yield (
+        f"Improved: {gain.metric} {gain.estimate:+.1%}, {gain.level:.0%} interval "
+        f"[{low:+.1%}, {high:+.1%}], from {proof.pairs.after} pairs after the decision."
+    )
+    yield from _rule(proof)
+    for item in proof.constraints:
+        held = "held" if item.held else "NOT held"
+        yield (
+            f"  constraint  {item.metric}: {item.change:+.1%}, at most {item.upper:+.1%}, "
+            f"allowed {item.margin:+.1%}: {held}"
+        )
+    if proof.claimed_by_search is not None:
+        yield (
+            f"  the search alone would have claimed {proof.claimed_by_search:+.1%} "
+            "(picked the best of many: not a gain)"
+        )
+    yield ""
+    yield "Settings:"
+    yield from _settings(proof.baseline, proof.assignment)
+
+
+def _rule(proof: Proof) -> Iterator[str]:
+    rule, pairs = proof.rule, proof.pairs
+    fired = f"{rule.fired} fired" if rule.fired else "no test fired"
+    value = "" if rule.e_value is None else f", E = {rule.e_value:.4g}"
+    limit = "" if rule.threshold is None else f" (threshold {rule.threshold:g})"
+    yield f"  rule        {' or '.join(rule.tests)} at alpha {rule.alpha:g}: {fired}{value}{limit}"
+    yield f"  pairs       {pairs.decision} for the decision, {pairs.after} after it, " + (
+        f"{pairs.void} void, {pairs.lost} lost"
+    )
+
+
+def _settings(baseline: Mapping[str, Value], chosen: Mapping[str, Value]) -> Iterator[str]:
+    width = max((len(key) for key in chosen), default=0)
+    for key in sorted(chosen, key=lambda name: (name.startswith("/"), name)):
+        before = _text(baseline.get(key))
+        yield f"  {key.ljust(width)}  {before} -> {_text(chosen[key])}"
+
+
+def _windows(records: tuple[WindowRecord, ...]) -> Iterator[str]:
+    yield "Windows:"
+    for phase in Phase:
+        own = [record for record in records if record.phase is phase]
+        if not own:
+            continue
+        by_validity = Counter(record.validity for record in own)
+        said = ", ".join(f"{count} {name}" for name, count in sorted(by_validity.items()))
+        seconds = sum(record.duration_s for record in own)
+        yield f"  {phase.value:<10}  {len(own)} in {seconds:.0f} s ({said})"
+
+
+def _text(value: Value | None) -> str:
+    if value is None:
+        return "?"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
