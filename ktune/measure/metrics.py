@@ -15,6 +15,7 @@ from typing import Any
 from ktune.measure.specs import MetricSource, MetricSpec
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\Z")
+_PAIR = re.compile(r"\s*(?P<key>[^\s=:]+)\s*[=:]\s*(?P<value>.*?)\s*\Z")
 _NOT_FINITE = frozenset({"nan", "inf", "infinity"})
 
 
@@ -49,13 +50,12 @@ def extract(specs: Iterable[MetricSpec], stdout: str, duration_s: float) -> dict
 
 
 def key_values(text: str) -> dict[str, str]:
-    """The lines `key=value`; of a key that comes twice the last one counts. Others are ignored."""
-    pairs = {}
-    for line in text.splitlines():
-        key, equals, value = line.partition("=")
-        if equals and key.strip() and len(key.split()) == 1:
-            pairs[key.strip()] = value.strip()
-    return pairs
+    """The lines `key=value` and `key: value`; of a key that comes twice the last one counts.
+
+    Other lines are ignored. A key holds no blank, `=` or `:`.
+    """
+    found = (_PAIR.match(line) for line in text.splitlines())
+    return {pair["key"]: pair["value"] for pair in found if pair}
 
 
 def number(spec: MetricSpec, text: str) -> float:

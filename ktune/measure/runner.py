@@ -1,6 +1,7 @@
 """The workload runner: one command, one window.
 
-A window is: reset, settle, warm-up, measure, extract. Whose fault a failure is decides what it
+A window is: reset, settle, measure, extract; a warm-up is the command's own matter, which leaves
+it out of its numbers. Whose fault a failure is decides what it
 counts for: the candidate's (crash, timeout, no or implausible numbers) is a loss for it, one from
 outside voids the window.
 """
@@ -87,10 +88,6 @@ class CommandSource:
             if (problem := self._reset(reset, poll)) is not None:
                 return _void(problem)
         _sleep(self._workload.settle_s, poll)
-        for _ in range(self._workload.warm_up_runs):
-            failed = self._judge(self._measure(poll), {})
-            if not failed.valid:
-                return failed
         before = host_load.sample()
         outcome = self._measure(poll)
         environment = host_load.between(before, host_load.sample())
@@ -136,7 +133,7 @@ class CommandSource:
             )
 
         if outcome.failed_step:
-            _refuse_if_permanent(outcome, self._workload.argv[0] if self._workload.argv else "")
+            _refuse_if_permanent(outcome, self._workload.bundled or self._workload.argv[0])
             return result(Validity.VOID, f"{outcome.failed_step}: {outcome.message}")
         if outcome.stopped:
             return result(Validity.VOID, "stopped")

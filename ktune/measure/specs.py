@@ -14,9 +14,10 @@ class MetricSource(StrEnum):
     """Where the number comes from."""
 
     KEY_VALUE = "key_value"
-    """A line `field=number` of the standard output; the last one counts."""
+    """A line `field=number` or `field: number` of the standard output; the last one counts."""
     JSON = "json"
-    """A dotted path into the JSON document on the standard output: `jobs.0.read.iops`."""
+    """A dotted path (`jobs.0.read.iops`) into the JSON document that the standard output is, or
+    into its last line that is a JSON object."""
     DURATION = "duration"
     """The run time of the command in seconds; needs no output."""
 
@@ -59,10 +60,10 @@ Reset = FlushTcpMetrics | DropPageCache | ResetCommand
 class WorkloadSpec:
     """One load generator, run once per window.
 
-    `argv` is executed without a shell. `bundled` is set instead of searching argv[0] when the
-    program is one of ours (`ktune.measure.workloads.*`): it then runs in a fork without another
-    interpreter start. `user` None means an unprivileged one: the caller itself, or as root
-    the user behind sudo, else `nobody`.
+    `argv` is executed without a shell. With `bundled` (a module below
+    `ktune.measure.workloads`) argv holds only the arguments of that module's `main`, which runs
+    in a fork without another interpreter start. `user` None means an unprivileged one: the
+    caller itself, or as root the user behind sudo, else `nobody`.
     """
 
     argv: tuple[str, ...]
@@ -71,7 +72,6 @@ class WorkloadSpec:
     user: str | None = None
     resets: tuple[Reset, ...] = ()
     settle_s: float = 0.0
-    warm_up_runs: int = 0
     timeout_s: float = 60.0
     environment: tuple[tuple[str, str], ...] = ()
     output_limit: int = 256 * 1024

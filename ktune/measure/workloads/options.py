@@ -17,8 +17,10 @@ class OptionError(ValueError):
 def parse(argv: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The defaults, overridden by `argv`; each value gets its default's type.
 
-    >>> parse(["--up", "64"], {"up": 0, "peer": "10.9.0.2"})
-    {'up': 64, 'peer': '10.9.0.2'}
+    Whole numbers may be sizes: `128M` = 128 x 1024^2.
+
+    >>> parse(["--up", "64K"], {"up": 0, "peer": "10.9.0.2"})
+    {'up': 65536, 'peer': '10.9.0.2'}
     """
     options = dict(defaults)
     words = list(argv)
@@ -32,7 +34,12 @@ def parse(argv: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
             raise OptionError(f"{word} wants a value")
         kind, text = type(defaults[name]), words.pop(0)
         try:
-            options[name] = kind(text)
+            options[name] = _whole(text) if kind is int else kind(text)
         except ValueError as error:
             raise OptionError(f"{word} wants {kind.__name__}, got {text!r}") from error
     return options
+
+
+def _whole(text: str) -> int:
+    power = "KMGT".find(text[-1:]) + 1 if text else 0
+    return int(text[:-1]) << 10 * power if power else int(text)

@@ -1,0 +1,77 @@
+"""From the profile's model to the plain data that the measuring layer takes. Thin on purpose."""
+
+from __future__ import annotations
+
+from ktune.errors import UsageError
+from ktune.measure.specs import (
+    DropPageCache,
+    FlushTcpMetrics,
+    LinkSpec,
+    MetricSource,
+    MetricSpec,
+    Reset,
+    ResetCommand,
+    WorkloadSpec,
+)
+from ktune.profile import workload as model
+from ktune.profile.errors import did_you_mean
+
+_BUNDLED_PREFIX = "ktune-"
+BUNDLED = {
+    "ktune-transfer": "ktune.measure.workloads.transfer",
+    "ktune-mmap-read": "ktune.measure.workloads.mmap_read",
+}
+"""Program names that stand for our own load generators, wherever ktune is installed."""
+
+
+def workload_spec(workload: model.Workload) -> WorkloadSpec:
+    """The workload of a profile. Raises UsageError for an unknown bundled program."""
+    program, *arguments = workload.command
+    bundled = BUNDLED.get(program)
+    if bundled is None and program.startswith(_BUNDLED_PREFIX):
+        raise UsageError(
+            f"no bundled workload {program}{did_you_mean(program, BUNDLED)}",
+            hint=f"bundled: {', '.join(BUNDLED)}",
+        )
+    return WorkloadSpec(
+        argv=tuple(arguments) if bundled else workload.command,
+        metrics=tuple(_metric(name, metric) for name, metric in workload.metrics.items()),
+        bundled=bundled,
+        user=workload.user,
+        resets=tuple(_reset(reset) for reset in workload.reset),
+        settle_s=workload.settle,
+        timeout_s=workload.timeout,
+        environment=(*_amounts(workload), *workload.env.items()),
+    )
+
+
+def link_spec(service: model.LinkService) -> LinkSpec:
+    """An emulated link of a profile."""
+    return LinkSpec(
+        rtt_s=service.rtt,
+        rate_bit_s=float(service.rate or 0),
+        queue_bytes=service.queue,
+        mtu=service.mtu,
+    )
+
+
+def _metric(name: str, metric: model.Metric) -> MetricSpec:
+    source = MetricSource(metric.source.value)
+    return MetricSpec(name, source, metric.field or name, metric.unit, metric.plausible)
+
+
+def _reset(reset: model.Reset) -> Reset:
+    match reset:
+        case model.ResetWord.FLUSH_TCP_METRICS:
+            return FlushTcpMetrics()
+        case model.DropPageCache(drop_page_cache=path):
+            return DropPageCache((path,))
+        case model.ResetCommand(command=command):
+            return ResetCommand(command)
+    raise UsageError(f"unknown reset {reset!r}")
+
+
+def _amounts(workload: model.Workload) -> list[tuple[str, str]]:
+    """What the profile says about amounts, for commands that would rather not repeat it."""
+    amounts = {"KTUNE_WARM_UP": workload.warm_up, "KTUNE_MEASURE": workload.measure}
+    return [(name, str(amount.count)) for name, amount in amounts.items() if amount is not None]
