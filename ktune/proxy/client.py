@@ -63,6 +63,7 @@ class Lease:
         self.originals: Assignment = {}
         self.restored: RestoreReport | None = None
         self._over = False
+        self._asked = 0
 
     def apply(self, assignment: Assignment, *, deadline_s: float, why: str = "") -> ApplyReport:
         """Switch to `assignment` by difference; leased knobs not named go to their originals.
@@ -132,9 +133,10 @@ class Lease:
     def _ask(self, request: Json) -> Json:
         if self._over:
             raise LeaseLost("the lease is over")
+        self._asked += 1
         try:
-            self._channel.send(request)
-            reply = self._channel.receive()
+            self._channel.send({**request, "id": self._asked})
+            reply = self._receive()
         except TimeoutError:
             self._lose(f"it did not answer for {_ANSWER_TIMEOUT_S:.0f} s (is the disk stuck?)")
         except (ChannelClosed, ProxyError) as error:
@@ -152,6 +154,14 @@ class Lease:
         raise RefusedError(
             f"the guardian refuses: {reply['error']}", hint=_HINTS.get(reply["kind"], "")
         )
+
+    def _receive(self) -> Json:
+        """The answer to the last request; answers to earlier ones, which an interrupt (Ctrl-C)
+        kept us from reading, are passed over."""
+        while True:
+            reply = self._channel.receive()
+            if reply.get("id", self._asked) == self._asked:
+                return reply
 
     def _lose(self, why: str) -> None:
         """The guardian is gone: end it for certain, restore from its journal, say what is so."""

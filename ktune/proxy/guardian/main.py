@@ -70,16 +70,12 @@ class Guardian:
 
     def _answer(self, request: Json) -> None:
         try:
-            reply = self._handle(request)
+            reply = {"ok": True, **self._handle(request)}
         except ProxyError as error:
-            self._channel.send({"ok": False, "kind": error.kind, "error": str(error)})
-            return
+            reply = {"ok": False, "kind": error.kind, "error": str(error)}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            self._channel.send(
-                {"ok": False, "kind": "protocol", "error": f"malformed request: {error!r}"}
-            )
-            return
-        self._channel.send({"ok": True, **reply})
+            reply = {"ok": False, "kind": "protocol", "error": f"malformed request: {error!r}"}
+        self._channel.send({**reply, "id": request.get("id")})
 
     def _handle(self, request: Json) -> Json:
         session = self._session
