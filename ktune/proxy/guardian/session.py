@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -334,7 +335,9 @@ class Session:
         return tuple(found)
 
     def _untouched(self, key: str, value: Value) -> WriteResult:
-        live = self._held[key].expected
+        live = self._access.read(self._held[key].tunable)
+        if live is None:
+            return WriteResult(key, Outcome.MISSING, None, value, None, errno.ENOENT)
         return WriteResult(key, Outcome.UNCHANGED, live, value, live)
 
 
