@@ -63,8 +63,18 @@ def verdict(held: Held, live: Value | None) -> Verdict:
 
 def verdicts(held: Mapping[str, Held], live: Mapping[str, Value | None]) -> dict[str, Verdict]:
     """Decide for a set. One foreign member of an either-or pair keeps the whole pair: writing the
-    other member would zero the foreign one."""
+    other member would zero the foreign one. What went away with a knob that resets it (the
+    settings of an I/O scheduler) comes back, with other values, when that knob is restored."""
     decided = {key: verdict(item, live.get(key)) for key, item in held.items()}
+    for key, item in held.items():
+        for name in _resetters(key, held):
+            returns = decided[key] is Verdict.GONE and decided[name] is Verdict.RESTORE
+            if returns or (
+                decided[key] is Verdict.FOREIGN
+                and not item.foreign
+                and _is_half_restored(held[name], live.get(name))
+            ):
+                decided[key] = Verdict.RESTORE
     for key, item in held.items():
         if decided[key] is Verdict.FOREIGN:
             for partner in _partners(item, held):
@@ -134,6 +144,20 @@ def _partners(item: Held, held: Mapping[str, Held]) -> list[str]:
         for name in coupling.keys
         if name in held
     ]
+
+
+def _resetters(key: str, held: Mapping[str, Held]) -> list[str]:
+    return [
+        name
+        for name, item in held.items()
+        if name != key and any(c.kind == "resets" and covers(c.keys, key) for c in item.couplings)
+    ]
+
+
+def _is_half_restored(item: Held, live: Value | None) -> bool:
+    """We changed it and it is back already: a restore was cut short right after it, and what it
+    resets holds the kernel's default, which nobody wrote."""
+    return item.observed is not None and live == item.original != item.observed
 
 
 def _before(key: str, held: Mapping[str, Held]) -> set[str]:
