@@ -1,0 +1,139 @@
+"""Fixtures that every test may use, and what keeps a test run off the host's own ktune.
+
+Tests that write host knobs take `host_knobs`: one test process at a time, and every knob that a
+test may touch is put back afterwards without ktune's help.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from ktune.kernel.namespaces import unshare
+
+CLONE_NEWNS = 0x00020000
+HOST_LOCK = Path("/run/lock/ktune-tests.lock")
+RUNTIME = Path("/run/ktune")
+
+settings.register_profile(
+    "ktune",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    database=None,
+)
+settings.load_profile("ktune")
+
+HOST_KNOBS = (
+    *(
+        f"/proc/sys/vm/{name}"
+        for name in (
+            "swappiness",
+            "vfs_cache_pressure",
+            "page-cluster",
+            "dirty_ratio",
+            "dirty_background_ratio",
+            "dirty_expire_centisecs",
+            "dirty_writeback_centisecs",
+            "watermark_scale_factor",
+            "watermark_boost_factor",
+            "compaction_proactiveness",
+            "stat_interval",
+        )
+    ),
+    "/sys/kernel/mm/transparent_hugepage/enabled",
+    "/sys/kernel/mm/transparent_hugepage/defrag",
+    "/proc/sys/vm/min_free_kbytes",
+)
+"""Knobs of the whole host that tests may write, in the order in which they are put back."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_runtime() -> Iterator[None]:
+    """The run's own /run/ktune: tests neither see nor touch the leases and locks of this host."""
+    if os.geteuid() != 0:
+        yield
+        return
+    RUNTIME.mkdir(mode=0o700, exist_ok=True)
+    try:
+        unshare(CLONE_NEWNS)
+    except OSError:  # a container without the right to mount: nothing of ktune runs there either
+        yield
+        return
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "mode=700,size=16m", "ktune-tests", str(RUNTIME)], check=True
+    )
+    yield
+    subprocess.run(["umount", "--lazy", str(RUNTIME)], check=True)
+
+
+@pytest.fixture
+def root() -> None:
+    """The test needs real root."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+class HostKnobs:
+    """The host's knobs as the test found them."""
+
+    def __init__(self) -> None:
+        self.before = {path: _read(path) for path in HOST_KNOBS if os.path.exists(path)}
+
+    def read(self, path: str) -> str:
+        """The value in force; a choice file gives the chosen word."""
+        return _read(path)
+
+    def write(self, path: str, text: str) -> None:
+        """Write as an administrator would: not through ktune."""
+        write_knob(path, text)
+
+    @property
+    def changed(self) -> dict[str, tuple[str, str]]:
+        """path -> (before, now) of everything that is not as it was."""
+        now = {path: _read(path) for path in self.before}
+        return {path: (was, now[path]) for path, was in self.before.items() if now[path] != was}
+
+    def put_back(self) -> None:
+        """Twice: a later write may move an earlier one."""
+        for _ in range(2):
+            for path, text in self.before.items():
+                if _read(path) != text:
+                    with suppress(OSError):
+                        write_knob(path, text)
+
+
+@pytest.fixture
+def host_knobs(root: None) -> Iterator[HostKnobs]:
+    """Exclusive use of the host's knobs for one test; all are put back afterwards."""
+    HOST_LOCK.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(HOST_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        knobs = HostKnobs()
+        yield knobs
+        knobs.put_back()
+    finally:
+        os.close(fd)
+
+
+def write_knob(path: str, text: str) -> None:
+    """One write(2), errors raised."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _read(path: str) -> str:
+    text = Path(path).read_text().strip()
+    return text.partition("[")[2].partition("]")[0] if "[" in text else " ".join(text.split())
