@@ -39,7 +39,7 @@ from ktune.profile.goals import (
 )
 from ktune.profile.knobs import Knobs, Relation, parse_relation
 from ktune.profile.workload import Service, Workload
-from ktune.profile.yaml12 import Node
+from ktune.profile.yaml12 import Node, dump_yaml
 
 
 def digest(data: object) -> str:
@@ -249,6 +249,12 @@ class Profile(Model):
     def digest(self) -> str:
         """`sha256:...` of the canonical form: inheritance done, variables not yet replaced."""
         return digest(self.source.flattened)
+
+    @property
+    def text(self) -> str:
+        """The profile as one self-contained YAML file: `parse_profile` reads it back, with the
+        same digest, without its parents."""
+        return dump_yaml(self.source.flattened)
 
     def where(self, *path: str | int) -> Mark:
         """The place of a value, or of the nearest thing around it that the file does have."""

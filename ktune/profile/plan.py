@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ktune.catalog.model import KnobEntry
 from ktune.kernel.tunable import Assignment, Tunable
@@ -123,6 +124,12 @@ class Plan:
     def dimensions(self) -> tuple[Dimension, ...]:
         """The search space."""
         return tuple(dimension for knob in self.knobs for dimension in knob.dimensions)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `json.dump`."""
+        from ktune.profile.plan_json import plan_as_json  # it needs this module
+
+        return plan_as_json(self)
 
     def assignment(self, point: Point) -> dict[str, Value]:
         """All values of a point of the search space."""

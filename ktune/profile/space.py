@@ -44,13 +44,13 @@ class Dimension:
     """CHOICE: the values, in the profile's order."""
     special: tuple[Value, ...] = ()
     """INT: values with a meaning of their own beside the range."""
-    vector_index: int | None = None
+    element: int | None = None
     """VECTOR: the element, from 0."""
 
     @property
     def name(self) -> str:
         """Unique in a plan: the key, with `[element]` for an element of a vector."""
-        return self.key if self.vector_index is None else f"{self.key}[{self.vector_index}]"
+        return self.key if self.element is None else f"{self.key}[{self.element}]"
 
     @property
     def count(self) -> int:
@@ -79,8 +79,8 @@ def compose(
         if dimension.name not in point:
             continue
         value = point[dimension.name]
-        if dimension.vector_index is not None:
-            value = _replaced(assignment[dimension.key], dimension.vector_index, value)
+        if dimension.element is not None:
+            value = _replaced(assignment[dimension.key], dimension.element, value)
         assignment[dimension.key] = value
     return assignment
 
@@ -92,9 +92,9 @@ def point_of(
     point: dict[str, Value] = {}
     for dimension in dimensions:
         value = assignment.get(dimension.key)
-        if dimension.vector_index is not None:
-            inside = isinstance(value, tuple) and dimension.vector_index < len(value)
-            value = value[dimension.vector_index] if inside and isinstance(value, tuple) else None
+        if dimension.element is not None:
+            inside = isinstance(value, tuple) and dimension.element < len(value)
+            value = value[dimension.element] if inside and isinstance(value, tuple) else None
         if value is None or not dimension.contains(value):
             return None
         point[dimension.name] = value

@@ -45,8 +45,6 @@ UNIT_NAMES = {
     "us": "us",
     "nanoseconds": "ns",
     "ns": "ns",
-    "percent": "%",
-    "%": "%",
 }
 """Spellings of units in the catalog -> the unit that conversion knows."""
 
@@ -101,7 +99,7 @@ def for_knob(quantity: int | str, unit: str | None, *, page_bytes: int = 4096) -
     if isinstance(quantity, int):
         return quantity
     number, suffix = split(quantity)
-    known = UNIT_NAMES.get((unit or "").lower())
+    known = "%" if (unit or "").startswith("%") else UNIT_NAMES.get((unit or "").lower())
     if not suffix:
         return _whole(number, quantity)
     if suffix == "%":
@@ -118,7 +116,7 @@ def for_knob(quantity: int | str, unit: str | None, *, page_bytes: int = 4096) -
     total = number * _size_factor(suffix)
     divisor = {"KiB": 1024, "MiB": 1024**2, "page": page_bytes}.get(known or "")
     if divisor is None:
-        if known not in (None, "B"):
+        if known not in (None, "B") or (known is None and unit and suffix.endswith("B")):
             raise ValueError(f"{quantity} is a size, but this knob counts {unit}")
         return _whole(total, quantity)
     if len(suffix) == 1 and suffix != "B":

@@ -17,7 +17,9 @@ from ktune.profile.host import HostFacts
 from ktune.profile.yaml12 import Node, Scalar
 
 _REFERENCE = re.compile(r"(?P<escape>\$\$\{)|\$\{(?P<name>[^${}]*)\}|(?P<open>\$\{)")
-_SHARE = re.compile(r"(?P<fact>[a-z.]+)\s*(?P<sign>[*/])\s*(?P<number>[0-9]{1,9}(\.[0-9]{1,6})?)\Z")
+_SHARE = re.compile(
+    r"(?P<fact>[a-z._]+)\s*(?P<sign>[*/])\s*(?P<number>[0-9]{1,9}(\.[0-9]{1,6})?)\Z"
+)
 _DISK = "disk.of:"
 _VARS = "vars."
 _LITERAL = frozenset({"ktune", "kind", "name", "extends", "vars"})
@@ -37,8 +39,7 @@ class Variables:
         self._open: list[str] = []
         self._known: dict[str, Scalar] = {
             "mem.total": self.facts.mem_bytes,
-            "cpu.count": self.facts.cpus,
-            "page.size": self.facts.page_bytes,
+            **self.facts.numbers,
             "kernel.release": self.facts.kernel,
             "arch": self.facts.arch,
             "virt": self.facts.virt,
@@ -73,7 +74,8 @@ class Variables:
         share = _SHARE.match(name)
         if share and isinstance(fact := self._known.get(share["fact"]), int):
             return _share(fact, share["sign"], share["number"], mark)
-        known = [*self._known, _DISK + "/PATH", *(_VARS + var for var in self.vars)]
+        facts = [known for known in self._known if not known.startswith(_VARS)]
+        known = [*facts, _DISK + "/PATH", *(_VARS + var for var in self.vars)]
         raise ProfileError.at(
             mark,
             f"unknown variable ${{{name[:60]}}}{did_you_mean(name, known)} "

@@ -127,6 +127,35 @@ def resolve_scalar(text: str, mark: Mark) -> Scalar:
     return text
 
 
+def dump_yaml(data: object) -> str:
+    """Plain data as YAML that `load_yaml` reads back as the same."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.2 would read as something else than text; PyYAML only knows 1.1."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        is_text = isinstance(resolve_scalar(text, Mark("")), str)
+    except ProfileError:
+        is_text = False
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_text else '"')
+
+
+def _float_node(dumper: yaml.SafeDumper, number: float) -> yaml.ScalarNode:
+    text = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(repr(number), repr(number))
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+_Dumper.add_representer(str, _text_node)
+_Dumper.add_representer(float, _float_node)
+
+
 def _decode(data: bytes, file: str) -> str:
     if len(data) > MAX_BYTES:
         raise ProfileError.at(

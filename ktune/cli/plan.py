@@ -1,0 +1,133 @@
+"""`ktune plan`: what a profile would do on this host. Touches nothing."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table
+from ktune.errors import ExitCode
+
+if TYPE_CHECKING:
+    from ktune.profile.plan import Plan, PlannedKnob
+    from ktune.profile.space import Dimension
+
+
+def add_parser(subparsers: SubParsers) -> ArgumentParser:
+    """Its arguments."""
+    parser = subparsers.add_parser(
+        "plan",
+        help="what a profile would do here; touches nothing",
+        description="Shows per knob its file, the value in force, the limits after the "
+        "catalog's, what is coupled with it, what is skipped and why, what would be journaled, "
+        "and about how long the run takes. Reads only.",
+    )
+    parser.add_argument("profile", metavar="PROFILE", help="a file, or the name of a profile")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def run(args: Namespace) -> int:
+    """Show it."""
+    from ktune.catalog.catalog import load_catalog
+    from ktune.profile import locate
+    from ktune.profile.host import host_facts
+    from ktune.profile.load import load_profile
+    from ktune.profile.resolve import resolve
+
+    facts = host_facts()
+    paths = state_paths(args)
+    profile = load_profile(
+        locate.profile_argument(args.profile), facts=facts, state_dir=str(paths.state)
+    )
+    plan = resolve(profile, load_catalog(), facts)
+    if args.json:
+        print_json(plan.to_json())
+    else:
+        say(*plan_lines(plan))
+    return ExitCode.OK
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """The plan for people."""
+    from ktune.profile.units import format_duration
+
+    profile, host = plan.profile, plan.host
+    scope = plan.scope if isinstance(plan.scope, str) else f"namespace {plan.scope.netns}"
+    yield f"{profile.name}: {profile.summary}" if profile.summary else profile.name
+    yield (
+        f"scope {scope}; Linux {host.kernel} {host.arch}, {host.cpus} CPUs, "
+        f"{host.mem_bytes >> 20} MiB, virtualisation: {host.virt}"
+    )
+    yield from _knobs("Searched", plan.knobs)
+    yield from _knobs("Set to the baseline in every window", plan.fixed)
+    yield from _section("Skipped", (f"{item.key}: {item.reason}" for item in plan.skipped))
+    yield from _section("Relations kept", map(str, plan.relations))
+    yield from _section("Tried first", (_settings(plan, item) for item in plan.expert))
+    yield from _section("Journaled before the first write", plan.journaled)
+    yield from _section(
+        "Running tuners that would interfere (tune refuses without --coexist)",
+        (f"{tuner.name} (pid {tuner.pid})" for tuner in plan.tuners),
+    )
+    yield from _section("Notes", plan.notes)
+    yield ""
+    if profile.workload is None:
+        yield "No workload: this profile is for others to extend, it can't be tuned by itself."
+        return
+    estimate = plan.estimate
+    guessed = "" if estimate.window_is_known else " (a guess: the workload has no usual_time)"
+    yield (
+        f"About {format_duration(estimate.expected_s)}, at most "
+        f"{format_duration(estimate.longest_s)}: up to {estimate.search_windows} windows of "
+        f"search and about {estimate.proof_windows} of proof, "
+        f"{format_duration(estimate.window_s)} each{guessed}."
+    )
+    yield "Nothing was changed."
+
+
+def _knobs(title: str, knobs: Iterable[PlannedKnob]) -> Iterator[str]:
+    knobs = list(knobs)
+    if not knobs:
+        return
+    yield ""
+    yield f"{title}:"
+    for knob in knobs:
+        unit = f" {knob.entry.unit}" if knob.entry.unit else ""
+        yield f"  {knob.key}  ({knob.tunable.path})"
+        yield f"    {knob.entry.meaning}"
+        rows = [("now", show(knob.current) + unit)]
+        if knob.baseline != knob.current:
+            rows.append(("baseline", show(knob.baseline) + unit))
+        rows += [("search", _dimension(dimension)) for dimension in knob.dimensions]
+        rows += [("coupled", ", ".join(knob.coupled))] if knob.coupled else []
+        rows += [("note", note) for note in knob.notes]
+        yield from table(rows, indent="    ")
+
+
+def _dimension(dimension: Dimension) -> str:
+    if dimension.choices:
+        return " | ".join(show(value) for value in dimension.choices)
+    element = "" if dimension.element is None else f"element {dimension.element}: "
+    step = f", step {dimension.step}" if dimension.step > 1 else ""
+    log = ", logarithmic" if dimension.log else ""
+    special = "".join(f", or {show(value)}" for value in dimension.special)
+    return f"{element}{dimension.low}..{dimension.high}{step}{log}{special}"
+
+
+def _settings(plan: Plan, assignment: object) -> str:
+    assert isinstance(assignment, dict)
+    changed = [
+        f"{key}={show(value)}"
+        for key, value in assignment.items()
+        if value != plan.baseline.get(key)
+    ]
+    return ", ".join(changed) or "the baseline"
+
+
+def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
+    lines = list(lines)
+    if lines:
+        yield ""
+        yield f"{title}:"
+        yield from (f"  {line}" for line in lines)

@@ -1,0 +1,40 @@
+"""How long a run takes, from the profile alone. Pure arithmetic, stated so that it can be doubted.
+
+The proof of an effect that is there usually ends near its fewest pairs, a search near its last
+trial: the expected figure takes all trials, and pairs half way between fewest and most.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ktune.profile.model import Profile
+from ktune.profile.plan import Estimate
+
+_OVERHEAD_S = 0.1
+"""Writes, read-back, reset and bookkeeping of one window."""
+
+
+def estimate(profile: Profile, settle_s: float) -> Estimate:
+    """`settle_s`: the longest settling time that the catalog gives a searched knob."""
+    search, pairs = profile.search, profile.promotion.pairs
+    workload = profile.workload
+    searching = search.trials + 1 + math.ceil(search.trials / search.baseline_every)
+    usual_pairs = math.ceil((pairs.min + pairs.max) / 2) + pairs.after
+    most_pairs = (pairs.max + pairs.after) * profile.promotion.finalists
+    if workload is None:
+        return Estimate(searching, usual_pairs * 2, 0.0, 0.0, 0.0, False)
+    settle = max(workload.settle, settle_s) + _OVERHEAD_S
+    known = workload.usual_time is not None
+    window = settle + (
+        workload.usual_time if workload.usual_time is not None else workload.timeout / 2
+    )
+    longest = settle + workload.timeout
+    return Estimate(
+        search_windows=searching,
+        proof_windows=usual_pairs * 2,
+        window_s=window,
+        expected_s=min(searching * window, search.time) + usual_pairs * 2 * window,
+        longest_s=min(searching * longest, search.time + longest) + most_pairs * 2 * longest,
+        window_is_known=known,
+    )

@@ -1,0 +1,111 @@
+"""What a profile may ask for at all: the catalog's word, the scope, the workload. Pure.
+
+Everything refused is collected, so that a person sees all of it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ktune.catalog.catalog import Catalog
+from ktune.catalog.model import KnobEntry, Match, Risk, TakesEffect
+from ktune.profile import couplings
+from ktune.profile.errors import Problem
+from ktune.profile.knobs import Knob
+from ktune.profile.model import Profile
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A knob of the profile that passed."""
+
+    kind: str
+    knob: Knob
+    match: Match
+
+
+@dataclass
+class Passed:
+    """What passed, and the reasons why the rest is refused."""
+
+    wanted: dict[str, Wanted] = field(default_factory=dict)
+    """Knobs to search, by key, in the profile's order."""
+    fixed: dict[str, Match] = field(default_factory=dict)
+    """Knobs of an explicit baseline (searched ones among them)."""
+    refused: list[Problem] = field(default_factory=list)
+
+    @property
+    def matches(self) -> dict[str, Match]:
+        """All of them, by key."""
+        return {**{key: item.match for key, item in self.wanted.items()}, **self.fixed}
+
+
+def pass_gates(profile: Profile, catalog: Catalog) -> Passed:
+    """Every knob that the profile names, held against catalog, scope and workload."""
+    passed = Passed()
+    for key, (kind, knob) in profile.knobs.all().items():
+        match = catalog.find(key)
+        reasons = [*_catalog_reasons(key, match, catalog), *_reasons(profile, match, kind)]
+        if match is None or reasons:
+            mark = profile.where("knobs", kind, key)
+            passed.refused.extend(Problem(mark, reason) for reason in reasons[:1])
+        else:
+            passed.wanted[key] = Wanted(kind, knob, match)
+    for key in profile.baseline if profile.baseline != "current" else ():
+        match = catalog.find(key)
+        reasons = [*_catalog_reasons(key, match, catalog), *_reasons(profile, match, None)]
+        if match is None or reasons:
+            mark = profile.where("baseline", key)
+            passed.refused.extend(Problem(mark, reason) for reason in reasons[:1])
+        else:
+            passed.fixed[key] = match
+    passed.refused.extend(_twice(profile, passed))
+    return passed
+
+
+def _catalog_reasons(key: str, match: Match | None, catalog: Catalog) -> Iterator[str]:
+    if match is None:
+        near = catalog.nearest(key)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        yield f"{key} is not in the catalog, so it can't be tuned{hint}"
+    elif match.entry.risk is Risk.NEVER:
+        yield f"{key} is never tuned: {match.entry.reason}"
+
+
+def _reasons(profile: Profile, match: Match | None, kind: str | None) -> Iterator[str]:
+    """`kind`: the heading the knob stands under; None for a baseline's."""
+    if match is None:
+        return
+    entry = match.entry
+    if kind is not None and kind != entry.kind.value:
+        yield f"{match.key} belongs under {entry.kind.value}:, not under {kind}:"
+    if profile.scope != "host" and not entry.namespaced:
+        yield (
+            f"{match.key} is one for the whole host: a network namespace has none of its own, so "
+            "a write from inside would change the host; use `scope: host`"
+        )
+    if kind is not None and not _takes_effect(profile, entry):
+        needs = entry.takes_effect.value
+        yield (
+            f"{match.key} takes effect with each {needs}, which this workload doesn't renew "
+            f"within a window; where it does, say so: renews: [{needs}]"
+        )
+
+
+def _takes_effect(profile: Profile, entry: KnobEntry) -> bool:
+    if profile.workload is None or entry.takes_effect is TakesEffect.NOW:
+        return True
+    return entry.takes_effect.value in [item.value for item in profile.workload.renews]
+
+
+def _twice(profile: Profile, passed: Passed) -> Iterator[Problem]:
+    wanted: Mapping[str, Wanted] = passed.wanted
+    for one, two in couplings.one_setting_twice(passed.matches.values()):
+        key = two if two in wanted else one
+        at = ("knobs", wanted[key].kind, key) if key in wanted else ("baseline", key)
+        yield Problem(
+            profile.where(*at),
+            f"{one} and {two} are one setting in two units (writing one zeroes the other): "
+            "keep one of them",
+        )
