@@ -14,12 +14,12 @@ from ktune.errors import KtuneError, RefusedError
 from ktune.kernel.tunable import Assignment, Outcome
 from ktune.measure.window import Validity, WindowResult, WindowSource
 from ktune.modes.guardrails import Guardrails
-from ktune.report.progress import Note, Observer
 from ktune.proxy.client import Lease
 from ktune.proxy.model import ForeignWrite, foreign_message
 from ktune.records.clock import now
 from ktune.records.study import Study
 from ktune.records.types import Arm, Phase, WindowRecord
+from ktune.report.progress import Note, Observer
 
 LEASE_S = 15.0
 """A tuner that says nothing for so long (hung, stopped) loses the lease."""
@@ -75,6 +75,10 @@ class Bench:
         """`assignment` without the knobs that are no longer ours."""
         return {key: value for key, value in assignment.items() if key not in self.dropped}
 
+    def complete(self, assignment: Assignment) -> Assignment:
+        """`assignment` with the baseline's values for what it does not name, ours only."""
+        return self.project({**self.baseline, **assignment})
+
     def measure(
         self,
         assignment: Assignment,
@@ -90,7 +94,7 @@ class Bench:
             LeaseLost: the guardian is gone.
             Disturbed: the baseline can't be put in force.
         """
-        wanted = self.project(assignment)
+        wanted = self.complete(assignment)
         started_at, started_s = now(), time.monotonic()
         measured = self._switch(wanted, arm, phase) or self._window(wanted)
         self._record(

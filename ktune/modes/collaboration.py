@@ -19,12 +19,16 @@ from ktune.measure.window import Validity
 from ktune.modes.bench import Bench, Measured
 from ktune.modes.machine import GuardrailCrossed
 from ktune.modes.modes import ModeKeeper
-from ktune.report.progress import Observer, PairDone, PhaseStarted
 from ktune.modes.scoring import Goals
 from ktune.records.types import Arm, Phase
+from ktune.report.progress import Observer, PairDone, PhaseStarted
 
 _MAX_VOID = 30
 """So many void pairs in one phase: the machine is too disturbed to prove anything."""
+
+
+DRAWS_OF_A_FINALIST = 10_000
+"""Finalist n takes the tosses from n times this number on, so that each toss is used once."""
 
 
 class FinalistChanged(KtuneError):
@@ -47,6 +51,7 @@ class Collaboration:
     after_pairs: int
     keeper: ModeKeeper
     observe: Observer
+    first_draw: int = 0
     decision_pairs: list[PairResult] = field(default_factory=list)
     further_pairs: list[PairResult] = field(default_factory=list)
 
@@ -75,7 +80,7 @@ class Collaboration:
 
     def _measure_pair(self, phase: Phase, pairs: list[PairResult]) -> PairResult:
         """Toss, measure both windows in that order, judge, keep."""
-        draw = len(pairs)
+        draw = self.first_draw + len(pairs)
         order = toss(self.seed, phase.value, draw)
         arms = [Arm.BASELINE, Arm.CANDIDATE]
         if order is Order.CANDIDATE_FIRST:

@@ -6,15 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ktune.evidence.pairs import Direction, log_ratio, weighted_gain
-
-
-@dataclass(frozen=True)
-class Goal:
-    """One objective: metric, which way it gets better, weight."""
-
-    metric: str
-    direction: Direction
-    weight: float = 1.0
+from ktune.search.baseline import BaselineWindow, Goal, reference
+from ktune.search.baseline import score as score_against
 
 
 @dataclass(frozen=True)
@@ -24,7 +17,6 @@ class Limit:
     metric: str
     direction: Direction
     margin: float | None = None
-    worse_by: float | None = None
     at_most: float | None = None
     at_least: float | None = None
 
@@ -57,6 +49,42 @@ class Goals:
             for limit in self.limits
             if limit.margin is not None
         }
+
+    def score(
+        self, metrics: Mapping[str, float], at_s: float, baselines: Sequence[BaselineWindow]
+    ) -> float:
+        """Log ratio against the neighbouring baselines. Raises ValueError."""
+        return score_against(metrics, at_s, baselines, self.objectives)
+
+    def constraints(
+        self, metrics: Mapping[str, float], at_s: float, baselines: Sequence[BaselineWindow]
+    ) -> dict[str, float]:
+        """By name a number that is feasible at or below 0 (log ratios), for the search."""
+        found = {}
+        for limit in self.limits:
+            value = metrics[limit.metric]
+            if limit.margin is not None:
+                base = reference(baselines, at_s, limit.metric)
+                worse = -log_ratio(base, value, limit.direction)
+                found[f"{limit.metric} worse"] = worse - limit.margin
+            if limit.at_most is not None:
+                found[f"{limit.metric} at most"] = value - limit.at_most
+            if limit.at_least is not None:
+                found[f"{limit.metric} at least"] = limit.at_least - value
+        return found
+
+    @property
+    def constraint_names(self) -> tuple[str, ...]:
+        """The names that `constraints` gives, known beforehand."""
+        names = []
+        for limit in self.limits:
+            given = (
+                ("worse", limit.margin),
+                ("at most", limit.at_most),
+                ("at least", limit.at_least),
+            )
+            names += [f"{limit.metric} {word}" for word, value in given if value is not None]
+        return tuple(names)
 
     def violations(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
         """Absolute bounds that one window breaks, in words."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from ktune.evidence.pairs import change_of
 from ktune.kernel.tunable import Assignment
-from ktune.report.progress import BestSoFar, Note, PairDone, PhaseStarted, Progress, WindowDone
 from ktune.records.types import Phase
+from ktune.report.progress import BestSoFar, Note, PairDone, PhaseStarted, Progress, WindowDone
 from ktune.report.text import printable, value_text
 
 if TYPE_CHECKING:

@@ -1,0 +1,128 @@
+"""`ktune tune PROFILE`: search, confirm, restore; `--resume STUDY` goes on."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from ktune.cli.common import SubParsers, print_json, say, state_paths, warn, whole_number
+from ktune.errors import ExitCode, KtuneError, UsageError
+
+if TYPE_CHECKING:
+    from ktune.modes.run import RunOptions, RunResult
+
+
+def add_parser(subparsers: SubParsers) -> ArgumentParser:
+    """Its arguments."""
+    parser = subparsers.add_parser(
+        "tune",
+        help="search for better settings, confirm them, restore",
+        description="Searches through the proxy, confirms the best with fresh pairs of windows, "
+        "and puts every knob back. Exit 0: improved; 3: no improvement found.",
+    )
+    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="a file or a shipped name")
+    parser.add_argument("--resume", metavar="STUDY", help="go on with an interrupted study")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan and touch nothing")
+    parser.add_argument(
+        "--keep-scope",
+        action="store_true",
+        help="leave the run's own namespace for `apply --netns` (until `rollback --all`, at most "
+        "10 minutes)",
+    )
+    parser.add_argument(
+        "--coexist", action="store_true", help="go on although another tuner runs on this host"
+    )
+    parser.add_argument(
+        "--sampler", choices=("tpe", "gp", "cmaes", "random", "qmc"), help="default: the profile's"
+    )
+    parser.add_argument(
+        "--storage", metavar="URL", help="an Optuna database that you trust (default: own journal)"
+    )
+    parser.add_argument("--trials", type=whole_number(1), help="default: the profile's")
+    parser.add_argument("--time", metavar="DURATION", help="such as 10m; default: the profile's")
+    parser.add_argument("--seed", type=whole_number(0), help="of everything random")
+    parser.add_argument("--search-only", action="store_true", help="stop before the confirmation")
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress, notes only")
+    return parser
+
+
+def run(args: Namespace) -> int:
+    """Tune."""
+    if (args.profile is None) == (args.resume is None):
+        raise UsageError("name a profile, or a study with --resume", hint="ktune profile list")
+    options = _options(args)
+    if args.dry_run:
+        return _dry_run(args)
+    from ktune.modes.run import resume_study, tune_profile
+    from ktune.report.live import open_view
+
+    paths = state_paths(args)
+    with open_view(quiet=args.quiet) as view:
+        if args.resume is not None:
+            result = resume_study(args.resume, options, paths, view)
+        else:
+            result = tune_profile(args.profile, options, paths, view)
+    return _tell(args, result)
+
+
+def _options(args: Namespace) -> RunOptions:
+    from ktune.modes.run import RunOptions
+    from ktune.modes.settings import Overrides
+    from ktune.profile.units import duration
+
+    try:
+        time_s = duration(args.time) if args.time else None
+    except ValueError as error:
+        raise UsageError(f"--time: {error}", hint="such as 90s, 10m, 1h") from None
+    return RunOptions(
+        overrides=Overrides(args.sampler, args.storage, args.trials, time_s, args.seed),
+        keep_scope=args.keep_scope,
+        coexist=args.coexist,
+        search_only=args.search_only,
+    )
+
+
+def _dry_run(args: Namespace) -> int:
+    from ktune.cli import plan
+
+    if args.profile is None:
+        raise UsageError("--dry-run shows the plan of a PROFILE, not of a study")
+    return plan.run(args)
+
+
+def _tell(args: Namespace, result: RunResult) -> int:
+    from ktune.records.summary import report_lines
+
+    code = _exit_code(result)
+    if args.json:
+        print_json(
+            {
+                "study": result.study.id,
+                "outcome": result.outcome,
+                "exit_code": int(code),
+                "netns": result.kept_netns,
+                "foreign": [item.to_json() for item in result.foreign],
+            }
+        )
+        return code
+    sys.stderr.flush()
+    say(*report_lines(result.study), "")
+    for item in result.foreign:
+        warn(f"changed by somebody else and kept: {item.key} = {item.found}")
+    if result.outcome == "improved":
+        paths = state_paths(args)
+        say(f"next: {paths.command('freeze', result.study.id, '-o', 'policy.yaml')}")
+        if result.kept_netns:
+            apply = paths.command("apply", "policy.yaml", "--netns", result.kept_netns)
+            say(f"then: {apply}", "the namespace stays for 10 minutes, or until `rollback --all`")
+    return code
+
+
+def _exit_code(result: RunResult) -> ExitCode:
+    if result.unrestored:
+        raise KtuneError(f"NOT restored: {', '.join(result.unrestored)}", hint="ktune recover")
+    if result.foreign:
+        return ExitCode.DRIFT
+    return ExitCode.OK if result.outcome != "no_improvement_found" else ExitCode.NO_IMPROVEMENT

@@ -1,0 +1,199 @@
+"""Learning: baseline, and candidates for one leased window at a time; then the best few again.
+
+Everything here is unconfirmed by definition: the numbers choose who is tried in collaboration,
+they are never the reported gain.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from ktune.kernel.tunable import Assignment
+from ktune.measure.window import Validity
+from ktune.modes.bench import Bench, Disturbed, Measured
+from ktune.modes.machine import GuardrailCrossed
+from ktune.modes.modes import ModeKeeper
+from ktune.modes.settings import Settings
+from ktune.records.types import Arm, Phase
+from ktune.report.progress import BestSoFar, Note, Observer, PhaseStarted, WindowDone
+from ktune.search.baseline import BaselineWindow
+from ktune.search.finalists import Finished, next_step
+from ktune.search.stopping import Stop, StopRules, should_stop
+from ktune.search.study import Search
+from ktune.search.trials import (
+    Candidate,
+    InfeasibleTrial,
+    Ranked,
+    ScoredTrial,
+    Told,
+    VoidTrial,
+    key_of,
+)
+
+_BASELINE_TRIES = 6
+_CONTENDERS = 8
+_BASELINE_EVERY_CONTENDER = 2
+
+
+@dataclass
+class Learning:
+    """One search. `used_s`: time that earlier runs of the same study have spent."""
+
+    bench: Bench
+    search: Search
+    settings: Settings
+    keeper: ModeKeeper
+    observe: Observer
+    used_s: float = 0.0
+    _baselines: list[BaselineWindow] = field(default_factory=list)
+    _unrevised: dict[int, tuple[float, Measured]] = field(default_factory=dict)
+    _best_told: float = 0.0
+    _baseline_windows: int = 0
+
+    def run(self) -> Stop:
+        """Search until a limit is reached; says which."""
+        rules = StopRules(
+            trials=self.settings.trials,
+            time_s=self.settings.time_s,
+            stop_after=self.settings.stop_after,
+            minimum_gain=self.settings.mei_log,
+        )
+        self.observe(
+            PhaseStarted(Phase.LEARNING, f"sampler {self.settings.sampler}", rules.trials, "trials")
+        )
+        started_s = time.monotonic() - self.used_s
+        self._measure_baseline(Phase.LEARNING)
+        since_baseline = 0
+        while (stop := should_stop(self.search.rows, time.monotonic() - started_s, rules)) is None:
+            candidate = self.search.ask()
+            self._try(candidate)
+            since_baseline += 1
+            if since_baseline >= self.settings.baseline_every:
+                self._measure_baseline(Phase.LEARNING)
+                since_baseline = 0
+        if since_baseline:
+            self._measure_baseline(Phase.LEARNING)
+        return stop
+
+    def contenders(self) -> list[Ranked]:
+        """The best few that are not the baseline and claim a gain."""
+        own = key_of(self.bench.complete({}))
+        return [
+            ranked
+            for ranked in self.search.ranked()
+            if ranked.score > 0 and key_of(self.bench.complete(ranked.assignment)) != own
+        ][:_CONTENDERS]
+
+    def finalists(self) -> list[Ranked]:
+        """Contenders measured again by halving, best first; only the fresh numbers rank them."""
+        contenders = self.contenders()
+        if not contenders:
+            return []
+        self.observe(PhaseStarted(Phase.FINALISTS, f"{len(contenders)} contenders", 20, "windows"))
+        measured: dict[int, list[float]] = {}
+        failed: set[int] = set()
+        voids = since_baseline = number = 0
+        while not isinstance(
+            step := next_step(len(contenders), measured, frozenset(failed)), Finished
+        ):
+            if since_baseline % _BASELINE_EVERY_CONTENDER == 0:
+                self._measure_baseline(Phase.FINALISTS)
+            since_baseline += 1
+            number += 1
+            ranked = contenders[step.contender]
+            told = self._measure(ranked.assignment, Phase.FINALISTS, ranked.first, number)
+            if isinstance(told, ScoredTrial):
+                measured.setdefault(step.contender, []).append(told.score)
+            elif isinstance(told, InfeasibleTrial):
+                failed.add(step.contender)
+            else:
+                voids += 1
+                if voids > 3 * _CONTENDERS:
+                    raise Disturbed("too many windows are disturbed from outside to go on")
+        return [contenders[index] for index in step.order]
+
+    def best(self) -> Ranked | None:
+        """The best so far, unconfirmed."""
+        return next(iter(self.contenders()), None)
+
+    def _try(self, candidate: Candidate) -> None:
+        counted = sum(not isinstance(row.told, VoidTrial) for row in self.search.rows) + 1
+        told = self._measure(candidate.assignment, Phase.LEARNING, candidate.number, counted)
+        self.search.tell(candidate, told)
+        self._tell_best()
+
+    def _measure(self, assignment: Assignment, phase: Phase, trial: int, number: int) -> Told:
+        started_s = time.monotonic()
+        measured = self.bench.measure(assignment, phase=phase, arm=Arm.CANDIDATE, trial=trial)
+        at_s = (started_s + time.monotonic()) / 2
+        told = self._judge(measured, at_s)
+        if phase is Phase.LEARNING and isinstance(told, ScoredTrial):
+            self._unrevised[trial] = (at_s, measured)
+        gain = told.score if isinstance(told, ScoredTrial) else None
+        self.observe(
+            WindowDone(
+                phase,
+                Arm.CANDIDATE,
+                number,
+                measured.validity.value,
+                measured.reason,
+                measured.metrics,
+                gain,
+            )
+        )
+        if measured.tripped:
+            self.keeper.handle(GuardrailCrossed(measured.reason))
+        return told
+
+    def _judge(self, measured: Measured, at_s: float) -> Told:
+        if measured.validity is Validity.VOID:
+            return VoidTrial(measured.reason)
+        if not measured.valid:
+            return InfeasibleTrial(measured.reason)
+        goals = self.settings.goals
+        return ScoredTrial(
+            goals.score(measured.metrics, at_s, self._baselines),
+            goals.constraints(measured.metrics, at_s, self._baselines),
+        )
+
+    def _measure_baseline(self, phase: Phase) -> None:
+        """A valid window of the baseline; the scores since the last one are revised with it."""
+        for _ in range(_BASELINE_TRIES):
+            started_s = time.monotonic()
+            measured = self.bench.measure(self.bench.baseline, phase=phase, arm=Arm.BASELINE)
+            at_s = (started_s + time.monotonic()) / 2
+            self._baseline_windows += 1
+            if measured.valid:
+                self._baselines.append(BaselineWindow(at_s, measured.metrics))
+                self._revise()
+                return
+            self.observe(Note(f"baseline window {measured.validity}: {measured.reason}"))
+            if measured.tripped:
+                self.keeper.handle(GuardrailCrossed(measured.reason))
+            elif measured.validity is Validity.CANDIDATE_FAILED:
+                raise Disturbed(
+                    f"the workload fails under the baseline itself: {measured.reason}",
+                    hint="run the workload's command by hand; see `workload:` in the profile",
+                )
+        raise Disturbed(
+            f"{_BASELINE_TRIES} baseline windows in a row were disturbed: {measured.reason}"
+        )
+
+    def _revise(self) -> None:
+        for trial, (at_s, measured) in self._unrevised.items():
+            score = self.settings.goals.score(measured.metrics, at_s, self._baselines)
+            self.search.revise(trial, score)
+        self._unrevised.clear()
+
+    def _tell_best(self) -> None:
+        best = self.best()
+        if best is not None and best.score > self._best_told:
+            self._best_told = best.score
+            changed = difference(self.bench.baseline, best.assignment)
+            self.observe(BestSoFar(changed, best.score, best.first))
+
+
+def difference(baseline: Assignment, assignment: Assignment) -> Assignment:
+    """What an assignment changes."""
+    return {key: value for key, value in assignment.items() if baseline.get(key) != value}

@@ -1,0 +1,55 @@
+"""What an interrupted study had already measured, rebuilt from its windows. Pure.
+
+The pairs of a confirmation are kept and continued with the same coin: starting afresh after a look
+at bad pairs would be a second chance that the error rate does not allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ktune.evidence.coin import toss
+from ktune.evidence.pairs import PairResult
+from ktune.measure.window import Validity
+from ktune.modes.bench import Measured
+from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, pair_of
+from ktune.modes.settings import Settings
+from ktune.records.types import Arm, Phase, WindowRecord
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """Where a study stands; all empty for a new one. Pairs are by finalist."""
+
+    next_sequence: int
+    learning_s: float
+    decision_pairs: Mapping[int, Sequence[PairResult]]
+    further_pairs: Mapping[int, Sequence[PairResult]]
+
+
+def progress_of(records: Sequence[WindowRecord], settings: Settings) -> Progressed:
+    """Rebuild from the windows."""
+    return Progressed(
+        next_sequence=max((record.seq for record in records), default=-1) + 1,
+        learning_s=sum(record.duration_s for record in records if record.phase is Phase.LEARNING),
+        decision_pairs=_pairs(records, Phase.DECISION, settings),
+        further_pairs=_pairs(records, Phase.AFTER, settings),
+    )
+
+
+def _pairs(
+    records: Iterable[WindowRecord], phase: Phase, settings: Settings
+) -> dict[int, list[PairResult]]:
+    draws: dict[int, dict[Arm, Measured]] = {}
+    for record in records:
+        if record.phase is phase and record.pair is not None:
+            draws.setdefault(record.pair, {})[record.arm] = Measured(
+                record.metrics, Validity(record.validity), record.reason
+            )
+    found: dict[int, list[PairResult]] = {}
+    for draw, seen in sorted(draws.items()):
+        order = toss(settings.seed, phase.value, draw)
+        pair = pair_of(draw, order, seen, settings.goals)
+        found.setdefault(draw // DRAWS_OF_A_FINALIST, []).append(pair)
+    return found

@@ -1,0 +1,114 @@
+"""What one run wants, out of the profile's model and the command line: plain numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ktune.evidence.decide import Rule
+from ktune.evidence.pairs import Direction, log_gain_of, log_margin_of
+from ktune.modes.guardrails import Guardrails, PressureLimit
+from ktune.modes.scoring import Goals, Limit
+from ktune.profile.model import Profile
+from ktune.search.baseline import Goal
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Options of `ktune tune` that replace the profile's settings for this run."""
+
+    sampler: str | None = None
+    storage: str | None = None
+    trials: int | None = None
+    time_s: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the drivers need to know."""
+
+    sampler: str
+    storage: str | None
+    trials: int
+    time_s: float
+    stop_after: int
+    baseline_every: int
+    seed: int
+    goals: Goals
+    rule: Rule
+    after_pairs: int
+    mei_log: float
+    max_trips: int
+
+
+def settings_of(profile: Profile, overrides: Overrides, *, drawn_seed: int) -> Settings:
+    """Settings of a run; `drawn_seed` counts where neither side gives one."""
+    search, promotion = profile.search, profile.promotion
+    goals = goals_of(profile)
+    seed = next(item for item in (overrides.seed, search.seed, drawn_seed) if item is not None)
+    mei_log = log_gain_of(promotion.mei, _mei_direction(goals))
+    return Settings(
+        sampler=overrides.sampler or search.sampler.value,
+        storage=overrides.storage,
+        trials=overrides.trials or search.trials,
+        time_s=overrides.time_s or search.time,
+        stop_after=search.stop_after,
+        baseline_every=search.baseline_every,
+        seed=seed,
+        goals=goals,
+        rule=Rule(
+            alpha=promotion.alpha,
+            min_pairs=promotion.pairs.min,
+            max_pairs=promotion.pairs.max,
+            minimum_gain=mei_log if promotion.against == "mei" else 0.0,
+            finalists=promotion.finalists,
+            margins={
+                limit.metric: limit.margin for limit in goals.limits if limit.margin is not None
+            },
+        ),
+        after_pairs=promotion.pairs.after,
+        mei_log=mei_log,
+        max_trips=profile.safety.max_trips,
+    )
+
+
+def goals_of(profile: Profile) -> Goals:
+    """Objectives and constraints with their directions."""
+    limits = []
+    for item in profile.constraints:
+        better = item.direction or profile.better(item.metric)
+        direction = Direction(better.value) if better else Direction.MINIMIZE
+        margin = item.worse_by_at_most
+        limits.append(
+            Limit(
+                metric=item.metric,
+                direction=direction,
+                margin=None if margin is None else log_margin_of(margin, direction),
+                at_most=item.at_most,
+                at_least=item.at_least,
+            )
+        )
+    return Goals(
+        objectives=tuple(
+            Goal(item.metric, Direction(item.direction.value), item.weight)
+            for item in profile.objectives
+        ),
+        limits=tuple(limits),
+    )
+
+
+def guardrails_of(profile: Profile) -> Guardrails:
+    """The profile's `safety:`."""
+    safety = profile.safety
+    return Guardrails(
+        pressure=[
+            PressureLimit(item.resource, item.line, item.avg10_above, item.lasting)
+            for item in safety.psi
+        ],
+        oom_kills_above=None if safety.oom_kills is None else safety.oom_kills.above,
+    )
+
+
+def _mei_direction(goals: Goals) -> Direction:
+    """Several objectives combined read as something to maximise."""
+    return goals.objectives[0].direction if len(goals.objectives) == 1 else Direction.MAXIMIZE

@@ -1,0 +1,114 @@
+"""Sets up what a run needs around its windows and takes it down in reverse order, whatever happens.
+
+Scope -> lock -> recovery of earlier runs -> services -> workload -> lease. The lease is opened
+last, so nothing is written before everything else stands, and is released first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from ktune.errors import RefusedError
+from ktune.kernel.namespaces import NamespaceRef
+from ktune.measure.from_profile import link_spec, workload_spec
+from ktune.measure.link.link import LongLink
+from ktune.measure.runner import CommandSource, HealthCheck
+from ktune.measure.scope import EphemeralScope, KeptScope
+from ktune.measure.window import WindowSource
+from ktune.policy.scope import namespace_scope
+from ktune.profile.model import NetnsScope
+from ktune.profile.plan import Plan, PlannedKnob
+from ktune.profile.workload import LinkService
+from ktune.proxy.client import Lease, LeaseRequest, open_lease
+from ktune.proxy.guardian.recovery import Recovery
+from ktune.proxy.locks import scope_lock
+from ktune.proxy.model import LeaseTunable
+from ktune.proxy.recover import recover
+from ktune.records.paths import StatePaths
+
+
+@dataclass
+class Stage:
+    """Everything stands: measure."""
+
+    lease: Lease
+    source: WindowSource
+    scope_text: str
+    namespace: NamespaceRef | None
+    recovered: Sequence[Recovery]
+    ephemeral: EphemeralScope | None = None
+    kept: KeptScope | None = None
+
+    def keep_scope(self) -> KeptScope | None:
+        """Let an ephemeral scope outlive the run (it ends at `rollback --all` or by itself)."""
+        if self.ephemeral is not None and self.kept is None:
+            self.kept = self.ephemeral.keep()
+        return self.kept
+
+
+@contextmanager
+def stage(plan: Plan, paths: StatePaths, request: LeaseRequest) -> Iterator[Stage]:
+    """Raises BusyError, RefusedError, LeaseLost; on the way out everything is restored."""
+    workload = plan.profile.workload
+    if workload is None:
+        raise RefusedError(
+            f"profile {plan.profile.name} has no workload: it is meant to be extended",
+            hint="write a profile that extends it, with a `workload:`",
+        )
+    with ExitStack() as stack:
+        ephemeral, namespace, cookie, text = _scope(plan, stack)
+        stack.enter_context(
+            scope_lock(paths, netns_cookie=cookie, what=f"ktune tune {plan.profile.name}")
+        )
+        recovered = recover(paths)
+        health = _services(plan, namespace, stack)
+        source = stack.enter_context(
+            CommandSource(workload_spec(workload), scope=namespace, health=health)
+        )
+        lease = stack.enter_context(
+            open_lease(
+                [lease_tunable(knob) for knob in (*plan.knobs, *plan.fixed)],
+                request,
+                paths=paths,
+                namespace=namespace,
+            )
+        )
+        yield Stage(lease, source, text, namespace, recovered, ephemeral)
+
+
+def lease_tunable(knob: PlannedKnob) -> LeaseTunable:
+    """A planned knob with the limits that the guardian shall enforce."""
+    return LeaseTunable(knob.tunable, knob.minimum, knob.maximum, knob.choices, knob.special)
+
+
+def _scope(
+    plan: Plan, stack: ExitStack
+) -> tuple[EphemeralScope | None, NamespaceRef | None, int | None, str]:
+    """(ephemeral scope, where to go, its cookie, its name); None for the host."""
+    scope = plan.scope
+    if isinstance(scope, NetnsScope):
+        identity = namespace_scope(scope.netns)
+        return None, identity.ref, identity.cookie, identity.text
+    if scope == "ephemeral":
+        ephemeral = stack.enter_context(EphemeralScope())
+        return ephemeral, ephemeral.ref, ephemeral.cookie, "ephemeral"
+    return None, None, None, "host"
+
+
+def _services(
+    plan: Plan, namespace: NamespaceRef | None, stack: ExitStack
+) -> tuple[HealthCheck, ...]:
+    checks = []
+    for service in plan.profile.services:
+        if not isinstance(service, LinkService):
+            raise RefusedError(f"services of kind {service.kind!r} can't be started yet")
+        if namespace is None:
+            raise RefusedError(
+                "a link needs a namespace of its own",
+                hint="set `scope: ephemeral` in the profile",
+            )
+        link = stack.enter_context(LongLink(link_spec(service), namespace))
+        checks.append(link.health)
+    return tuple(checks)

@@ -1,0 +1,299 @@
+"""One tuning run from search to proof: learning -> finalists -> collaboration -> verdict.
+
+Works on a stage that stands; knows nothing of terminals. The promise: what it calls improved is
+decided by pairs that the search never saw, and the gain by pairs that the decision never saw.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from ktune.evidence.decide import Decision, Outcome, Rule, Test
+from ktune.evidence.estimate import Bound, Estimate, bound_constraint, estimate_gain
+from ktune.evidence.pairs import Direction, PairResult, PairState, change_of
+from ktune.evidence.verdict import Verdict, verdict
+from ktune.measure.window import WindowSource
+from ktune.modes.bench import Bench
+from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, Collaboration
+from ktune.modes.learning import Learning
+from ktune.modes.machine import Confirmed, Event, SearchEnded, Started, State
+from ktune.modes.modes import ModeKeeper
+from ktune.modes.resume import Progressed, progress_of
+from ktune.modes.settings import Settings, guardrails_of
+from ktune.profile.plan import Plan
+from ktune.proxy.client import Lease
+from ktune.proxy.model import ForeignWrite
+from ktune.records import clock
+from ktune.records.finalists import Finalists, fix_finalists, read_finalists
+from ktune.records.study import Study
+from ktune.records.transitions import append_transition
+from ktune.records.types import (
+    ConstraintRecord,
+    GainRecord,
+    PairCounts,
+    Proof,
+    ProofOutcome,
+    RuleRecord,
+    StudyStatus,
+)
+from ktune.report.progress import Note, Observer
+from ktune.search.samplers import SamplerName
+from ktune.search.space import Space
+from ktune.search.study import Search, open_search
+from ktune.search.trials import Origin, Ranked
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """How a run ended. `proof` is None after a search without confirmation."""
+
+    proof: Proof | None
+    foreign: tuple[ForeignWrite, ...]
+    stopped_because: str
+
+    @property
+    def outcome(self) -> str:
+        """`improved`, `no_improvement_found` or `unconfirmed`."""
+        return self.proof.outcome.value if self.proof else "unconfirmed"
+
+
+class Tuning:
+    """One run of one study. Make it, `run()` it; `best()` at any time, also after an interrupt."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        study: Study,
+        settings: Settings,
+        *,
+        lease: Lease,
+        source: WindowSource,
+        observe: Observer,
+        search_only: bool = False,
+    ) -> None:
+        self._search_only = search_only
+        self._plan = plan
+        self._study = study
+        self._settings = settings
+        self._observe = observe
+        self._earlier: Progressed = progress_of(study.windows().records, settings)
+        self.bench = Bench(
+            lease=lease,
+            source=source,
+            study=study,
+            guardrails=guardrails_of(plan.profile),
+            baseline=dict(plan.baseline),
+            settle_s={knob.key: knob.entry.settle_s for knob in (*plan.knobs, *plan.fixed)},
+            observe=observe,
+            sequence=self._earlier.next_sequence,
+        )
+        self._keeper = ModeKeeper(
+            State(max_trips=settings.max_trips), self.bench.rest, self._log, observe
+        )
+        self._learning: Learning | None = None
+
+    def run(self) -> TuningResult:
+        """Search and confirm; the proof is in the study when this returns.
+
+        Raises:
+            Emergency, LeaseLost, KtuneError: the run could not finish; everything is restored by
+                the lease.
+        """
+        with ExitStack() as stack:
+            search = stack.enter_context(self._open_search())
+            learning = Learning(
+                self.bench,
+                search,
+                self._settings,
+                self._keeper,
+                self._observe,
+                used_s=self._earlier.learning_s,
+            )
+            self._learning = learning
+            self._keeper.handle(Started())
+            if self._search_only:
+                return self._unconfirmed(learning)
+            finalists = self._finalists(learning)
+            self._keeper.handle(SearchEnded(len(finalists.assignments), finalists.why))
+            proof = self._confirm(finalists)
+        self._keeper.handle(Confirmed(proof.outcome is ProofOutcome.IMPROVED, proof.reason))
+        sealed = self._study.write_proof(proof)
+        return TuningResult(sealed, tuple(self.bench.foreign), finalists.why)
+
+    def best(self) -> Ranked | None:
+        """The best so far, unconfirmed; None before the first promising trial."""
+        return self._learning.best() if self._learning else None
+
+    def _unconfirmed(self, learning: Learning) -> TuningResult:
+        stop = learning.run()
+        self._keeper.handle(SearchEnded(0, stop.text))
+        self._study.end(StudyStatus.FINISHED, stop.text)
+        return TuningResult(None, tuple(self.bench.foreign), stop.text)
+
+    def _finalists(self, learning: Learning) -> Finalists:
+        """Fixed on disk before the first pair; a resumed run keeps those it had fixed."""
+        fixed = read_finalists(self._study.folder)
+        if fixed is not None:
+            return fixed
+        stop = learning.run()
+        self._observe(Note(f"search ended: {stop.text}"))
+        found = learning.finalists()[: self._settings.rule.finalists]
+        return fix_finalists(
+            self._study.folder,
+            Finalists(
+                tuple(self.bench.complete(item.assignment) for item in found),
+                stop.text,
+                tuple(item.score for item in found),
+            ),
+        )
+
+    def _confirm(self, finalists: Finalists) -> Proof:
+        """Each finalist in turn, at its share of alpha, until one is proven."""
+        proof = self._nothing(finalists.why)
+        for number in range(len(finalists.assignments)):
+            proof = self._confirm_one(finalists, number)
+            if proof.outcome is ProofOutcome.IMPROVED:
+                break
+        return proof
+
+    def _confirm_one(self, finalists: Finalists, number: int) -> Proof:
+        complete = self.bench.project(finalists.assignments[number])
+        rule = self._settings.rule
+        collaboration = Collaboration(
+            bench=self.bench,
+            goals=self._settings.goals,
+            rule=rule,
+            seed=self._settings.seed,
+            finalist=complete,
+            after_pairs=self._settings.after_pairs,
+            keeper=self._keeper,
+            observe=self._observe,
+            first_draw=number * DRAWS_OF_A_FINALIST,
+            decision_pairs=list(self._earlier.decision_pairs.get(number, ())),
+            further_pairs=list(self._earlier.further_pairs.get(number, ())),
+        )
+        decision = collaboration.decide()
+        estimate: Estimate | None = None
+        bounds: tuple[Bound, ...] = ()
+        judged = Verdict(False, decision.reason)
+        if decision.outcome is Outcome.IMPROVED:
+            pairs = collaboration.measure_gain()
+            estimate = estimate_gain(pairs, self._direction)
+            bounds = self._bounds(pairs)
+            judged = verdict(decision, estimate, bounds)
+        return Proof(
+            outcome=(
+                ProofOutcome.IMPROVED if judged.improved else ProofOutcome.NO_IMPROVEMENT_FOUND
+            ),
+            assignment=complete,
+            baseline=self.bench.complete({}),
+            rule=rule_record(rule, decision),
+            pairs=_counts(decision, collaboration.further_pairs),
+            gain=None if estimate is None else self._gain(estimate),
+            constraints=tuple(_constraint(bound) for bound in bounds),
+            claimed_by_search=change_of(finalists.claimed[number], self._direction),
+            decided_at=clock.now(),
+            reason=judged.reason,
+        )
+
+    def _nothing(self, why: str) -> Proof:
+        return Proof(
+            outcome=ProofOutcome.NO_IMPROVEMENT_FOUND,
+            assignment=self.bench.complete({}),
+            baseline=self.bench.complete({}),
+            rule=rule_record(self._settings.rule, None),
+            pairs=PairCounts(0, 0),
+            decided_at=clock.now(),
+            reason=f"no candidate of the search was better than the baseline ({why})",
+        )
+
+    @property
+    def _direction(self) -> Direction:
+        """Of the single objective; several combined read as something to maximise."""
+        objectives = self._settings.goals.objectives
+        return objectives[0].direction if len(objectives) == 1 else Direction.MAXIMIZE
+
+    def _gain(self, estimate: Estimate) -> GainRecord:
+        names = [goal.metric for goal in self._settings.goals.objectives]
+        main = estimate.main
+        return GainRecord("+".join(names), main.gain, (main.low, main.high), main.level)
+
+    def _bounds(self, pairs: Sequence[PairResult]) -> tuple[Bound, ...]:
+        alpha = self._settings.rule.alpha
+        return tuple(
+            bound_constraint(pairs, limit.metric, limit.margin, limit.direction, alpha)
+            for limit in self._settings.goals.limits
+            if limit.margin is not None
+        )
+
+    def _open_search(self) -> Search:
+        plan, settings = self._plan, self._settings
+        searched = {dimension.key for dimension in plan.dimensions}
+        space = Space(plan.dimensions, plan.relations, plan.baseline)
+        search = open_search(
+            space,
+            name=self._study.id,
+            journal=self._study.optuna_journal,
+            sampler=SamplerName(settings.sampler),
+            seed=settings.seed,
+            constraints=settings.goals.constraint_names,
+            storage_url=settings.storage,
+        )
+        for origin, assignment in (
+            (Origin.BASELINE, plan.baseline),
+            *((Origin.EXPERT, expert) for expert in plan.expert),
+        ):
+            wanted = {key: value for key, value in assignment.items() if key in searched}
+            problem = space.why_not(wanted)
+            if problem is None:
+                search.enqueue(wanted, origin)
+            elif origin is Origin.EXPERT:
+                self._observe(Note(f"expert setting left out: {problem}"))
+        return search
+
+    def _log(self, before: State, event: Event, after: State) -> None:
+        append_transition(
+            self._study.folder,
+            before=before.mode.value,
+            after=after.mode.value,
+            event=type(event).__name__,
+            reason=after.reason,
+            trips=after.trips,
+        )
+
+
+def rule_record(rule: Rule, decision: Decision | None) -> RuleRecord:
+    """The rule and where it stood when it stopped."""
+    return RuleRecord(
+        tests=tuple(test.value for test in Test),
+        alpha=rule.alpha,
+        hypothesis=f"gain <= {change_of(rule.minimum_gain):.3g}",
+        fired=None if decision is None or decision.fired is None else decision.fired.value,
+        e_value=None if decision is None else decision.e_value,
+        threshold=None if decision is None else decision.threshold,
+    )
+
+
+def end_quietly(study: Study, status: StudyStatus, why: str) -> None:
+    """Record how a run was cut short; a full disk must not hide what cut it short."""
+    try:
+        study.end(status, why)
+    except OSError as error:
+        os.write(2, f"ktune: the study's end could not be recorded: {error}\n".encode())
+
+
+def _counts(decision: Decision, further: Sequence[PairResult]) -> PairCounts:
+    states = [pair.state for pair in further]
+    return PairCounts(
+        decision=decision.pairs,
+        after=len(states) - states.count(PairState.VOID),
+        void=decision.void + states.count(PairState.VOID),
+        lost=decision.lost + states.count(PairState.LOST),
+    )
+
+
+def _constraint(bound: Bound) -> ConstraintRecord:
+    return ConstraintRecord(bound.metric, bound.change, bound.upper, bound.margin, bound.held)
