@@ -39,11 +39,12 @@ class Outcome(StrEnum):
     NO_IMPROVEMENT = "no_improvement"
 
 
-class Process(StrEnum):
-    """The two e-processes that may fire."""
+class Test(StrEnum):
+    """The two tests that may fire."""
 
     T_E = "t-e"
     SIGN_E = "sign-e"
+    __test__ = False  # its name is no invitation to pytest
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ class Rule:
         """Alpha of one finalist."""
         return self.alpha / self.finalists
 
-    def threshold(self, test: Process) -> float:
+    def threshold(self, test: Test) -> float:
         """The E that fires a test."""
-        return (1 if test is Process.T_E else 2) / self.level
+        return (1 if test is Test.T_E else 2) / self.level
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Evidence:
     """
 
     hypothesis: str
-    fired: Process | None
+    fired: Test | None
     e_value: float
     threshold: float
     t_e: float
@@ -105,7 +106,7 @@ class Decision:
     void: int
 
     @property
-    def fired(self) -> Process | None:
+    def fired(self) -> Test | None:
         return self.primary.fired
 
     @property
@@ -223,9 +224,7 @@ class _Track:
         rest = self.rule.max_pairs - counted
         if counted < FUTILITY_FROM or self.proof is not None:
             return False
-        if _reaches(
-            log_sign_e(self._wins + rest, self._losses), self.rule.threshold(Process.SIGN_E)
-        ):
+        if _reaches(log_sign_e(self._wins + rest, self._losses), self.rule.threshold(Test.SIGN_E)):
             return False
         if self._lost:
             return True
@@ -238,7 +237,7 @@ class _Track:
         if projected <= 0:
             return True
         t = projected / (spread / math.sqrt(last)) if spread > 0 else math.inf
-        return not _reaches(log_t_e_of(t, last), self.rule.threshold(Process.T_E))
+        return not _reaches(log_t_e_of(t, last), self.rule.threshold(Test.T_E))
 
     def _count(self) -> None:
         self._counted += 1
@@ -248,20 +247,20 @@ class _Track:
                 self.proof = stand
 
     def _stand(self) -> Evidence:
-        logs = {Process.SIGN_E: log_sign_e(self._wins, self._losses)}
+        logs = {Test.SIGN_E: log_sign_e(self._wins, self._losses)}
         # t-e is two-sided: a candidate that is clearly worse has a large E and t < 0
         if not self._lost and math.fsum(self._xs) > 0:
-            logs[Process.T_E] = log_t_e(self._xs)
+            logs[Test.T_E] = log_t_e(self._xs)
         margin = {test: log - math.log(self.rule.threshold(test)) for test, log in logs.items()}
-        nearest = max(margin, key=lambda test: (margin[test], test is Process.T_E))
+        nearest = max(margin, key=lambda test: (margin[test], test is Test.T_E))
         ripe = self._counted >= self.rule.min_pairs
         return Evidence(
             hypothesis=self.hypothesis,
             fired=nearest if ripe and margin[nearest] >= 0 else None,
             e_value=math.exp(logs[nearest]),
             threshold=self.rule.threshold(nearest),
-            t_e=math.exp(logs.get(Process.T_E, -math.inf)),
-            sign_e=math.exp(logs[Process.SIGN_E]),
+            t_e=math.exp(logs.get(Test.T_E, -math.inf)),
+            sign_e=math.exp(logs[Test.SIGN_E]),
             after_pairs=self._counted,
         )
 

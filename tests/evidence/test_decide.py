@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ktune.evidence.coin import Order
-from ktune.evidence.decide import Outcome, Rule, Process, decide
+from ktune.evidence.decide import Outcome, Rule, Test, decide
 from ktune.evidence.pairs import PairResult, PairState, log_gain_of
 from tests.evidence.simulated import measured
 
@@ -29,7 +29,7 @@ states = st.lists(
 
 def test_a_steady_gain_is_improved_by_the_t_test() -> None:
     found = decide(measured([0.10, 0.11, 0.09, 0.10, 0.12]), Rule())
-    assert found.outcome is Outcome.IMPROVED and found.fired is Process.T_E
+    assert found.outcome is Outcome.IMPROVED and found.fired is Test.T_E
     assert found.e_value >= found.threshold == 20
     assert (found.pairs, found.lost, found.void) == (5, 0, 0)
     assert "t-e reached" in found.reason and found.primary.hypothesis == "gain <= 0"
@@ -38,7 +38,7 @@ def test_a_steady_gain_is_improved_by_the_t_test() -> None:
 def test_wild_wins_are_improved_by_the_sign_test() -> None:
     wild = [0.01, 2.0, 0.02, 0.9, 0.01, 3.0, 0.02, 0.01]
     found = decide(measured(wild), Rule())
-    assert found.outcome is Outcome.IMPROVED and found.fired is Process.SIGN_E
+    assert found.outcome is Outcome.IMPROVED and found.fired is Test.SIGN_E
     assert found.threshold == 40 and found.pairs == 8
 
 
@@ -69,7 +69,7 @@ def test_void_pairs_change_no_number() -> None:
 def test_a_lost_pair_ends_the_t_test_and_counts_against_in_the_sign_test() -> None:
     steady = measured([0.10, 0.11, 0.09, 0.10, 0.12] * 6)
     found = decide([LOST, *steady], Rule())
-    assert found.outcome is Outcome.IMPROVED and found.fired is Process.SIGN_E and found.lost == 1
+    assert found.outcome is Outcome.IMPROVED and found.fired is Test.SIGN_E and found.lost == 1
     assert found.pairs == 12 and found.primary.t_e == 0
 
 
@@ -91,8 +91,8 @@ def test_gains_of_exactly_the_mei_are_no_evidence() -> None:
 
 def test_several_finalists_share_alpha() -> None:
     rule = Rule(finalists=3)
-    assert rule.threshold(Process.T_E) == pytest.approx(60)
-    assert rule.threshold(Process.SIGN_E) == pytest.approx(120)
+    assert rule.threshold(Test.T_E) == pytest.approx(60)
+    assert rule.threshold(Test.SIGN_E) == pytest.approx(120)
     five = measured([0.10, 0.11, 0.09, 0.10, 0.12])
     assert decide(five, rule).outcome is Outcome.CONTINUE
 
