@@ -102,9 +102,14 @@ def _document(spec: MetricSpec, stdout: str) -> Any:
     try:
         return json.loads(stdout)
     except (ValueError, RecursionError) as error:
-        raise MetricError(
-            f"metric {spec.name}: the output is no JSON document ({error})"
-        ) from error
+        problem = error
+    for line in reversed(stdout.splitlines()):
+        if line.lstrip().startswith("{"):
+            try:
+                return json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+    raise MetricError(f"metric {spec.name}: the output holds no JSON ({problem})")
 
 
 def _json_number(spec: MetricSpec, value: Any) -> float:

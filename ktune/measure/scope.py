@@ -18,10 +18,16 @@ from typing import Self
 
 from ktune.errors import KtuneError, RefusedError
 from ktune.kernel.namespaces import NamespaceRef
+from ktune.kernel.tunable import sysctl_path
 from ktune.measure.child import program
 
 _READY_S = 10.0
 _HOLDER = "ktune.measure.holder"
+_RESTRICTIONS = (
+    ("kernel.apparmor_restrict_unprivileged_userns", "1"),  # Ubuntu 24.04
+    ("kernel.unprivileged_userns_clone", "0"),  # Debian's own switch
+    ("user.max_user_namespaces", "0"),
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class EphemeralScope:
             start_new_session=True,
         )
         try:
-            self.cookie = _cookie_from(self._answer())
+            self.cookie = self._cookie_from(self._answer())
         except BaseException:
             self._end()
             raise
@@ -105,6 +111,15 @@ class EphemeralScope:
         if not select.select([holder.stdout], [], [], _READY_S)[0]:
             raise KtuneError(f"the ephemeral scope did not answer within {_READY_S:g} s")
         return holder.stdout.readline().decode("utf-8", "replace").strip()
+
+    def _cookie_from(self, answer: str) -> int:
+        word, _, rest = answer.partition(" ")
+        if word == "ready":
+            return int(rest)
+        why = rest.partition(" ")[2] or "its holder died"
+        raise RefusedError(
+            f"this user may not make a network namespace ({why})", hint=_remedy(self._with_userns)
+        )
 
     def _end(self) -> None:
         holder, self._holder = self._holder, None
@@ -174,30 +189,13 @@ def _is_holder(pid: int, cookie: int) -> bool:
     return told.stdout.strip() == str(cookie).encode()
 
 
-def _cookie_from(answer: str) -> int:
-    word, _, rest = answer.partition(" ")
-    if word == "ready":
-        return int(rest)
-    code, _, text = rest.partition(" ")
-    raise RefusedError(
-        f"this user may not make a network namespace ({text or 'the holder died'})",
-        hint=_remedy(),
-        exit_code=RefusedError.exit_code if code else KtuneError.exit_code,
-    )
-
-
-def _remedy() -> str:
-    if os.geteuid() == 0:
-        return "namespaces are not available here (container without CAP_SYS_ADMIN?)"
-    for path, restricted in (
-        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
-        ("/proc/sys/kernel/unprivileged_userns_clone", "0"),
-        ("/proc/sys/user/max_user_namespaces", "0"),
-    ):
+def _remedy(with_userns: bool) -> str:
+    if not with_userns:
+        return "even root may not make namespaces here (a container without CAP_SYS_ADMIN?)"
+    for name, restricted in _RESTRICTIONS:
         try:
-            with open(path, encoding="ascii") as file:
+            with open(sysctl_path(name), encoding="ascii") as file:
                 if file.read().strip() == restricted:
-                    name = path.removeprefix("/proc/sys/").replace("/", ".")
                     return f"user namespaces are restricted ({name} = {restricted}): sudo make tune"
         except OSError:
             continue

@@ -103,8 +103,12 @@ def _in_a_fork(action: Callable[[], object]) -> Outcome:
 
 
 def _lines(control: socket.socket) -> Iterator[bytes]:
-    """The requests, until the other side closes."""
+    """The requests, until the other side closes. No byte is taken beyond the line: a request to
+    stop must stay in the socket, where the running job sees it."""
     text = b""
-    while chunk := control.recv(1 << 16):
-        *whole, text = (text + chunk).split(b"\n")
-        yield from whole
+    while ahead := control.recv(1 << 16, socket.MSG_PEEK):
+        end = ahead.find(b"\n") + 1
+        text += control.recv(end or len(ahead))
+        if end:
+            yield text
+            text = b""
