@@ -116,13 +116,9 @@ def _try(
             if bound is not None:
                 write_value(partner.to_tunable(), bound, None)
         result = write_value(match.to_tunable(), value, None)
-        return None if result.outcome.success else _say(result.outcome, result.observed, result)
-
-
-def _say(outcome: Outcome, observed: Value | None, result: object) -> str:
-    if outcome is Outcome.CLAMPED:
-        return f"the kernel stores {observed!r} instead"
-    return str(getattr(result, "message", outcome.value))
+    if result.outcome is Outcome.CLAMPED:
+        return f"it stores {result.observed!r} instead"
+    return None if result.outcome.success else result.message
 
 
 @contextmanager

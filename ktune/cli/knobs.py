@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 from typing import Any
 
-from ktune.catalog import Catalog, KnobEntry, Kind, Match, Risk, load_catalog
+from ktune.catalog import Catalog, Kind, KnobEntry, Match, Risk, load_catalog
 from ktune.catalog.observe import matches, observe
 from ktune.cli.common import SubParsers, print_json, say, show, table
 from ktune.errors import ExitCode, UsageError
