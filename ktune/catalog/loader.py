@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -32,6 +32,7 @@ _SYSCTL_NAME = re.compile(r"[a-z][a-z0-9_]*(?:\.(?:[A-Za-z0-9_-]+|\{device\}))+\
 _FILE_NAME = re.compile(r"/sys(?:/(?:[A-Za-z0-9_.+:-]+|\{device\}))+\Z")
 _VERSION = re.compile(r"([0-9]{1,2})\.([0-9]{1,3})\Z")
 _CAPABILITY = re.compile(r"CAP_[A-Z_]+\Z")
+_DATA = Path(__file__).resolve().parent / "data"
 _ANY_FACTS = dict.fromkeys(FACTS, 1)
 _BASE: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -56,10 +57,8 @@ def read_entries() -> Iterator[KnobEntry]:
     Raises:
         CatalogError: malformed data.
     """
-    folder = resources.files("ktune.catalog") / "data"
-    for file in sorted(folder.iterdir(), key=lambda item: item.name):
-        if file.name.endswith(".yaml"):
-            yield from parse_entries(file.read_text(encoding="utf-8"), file.name)
+    for file in sorted(_DATA.glob("*.yaml")):
+        yield from parse_entries(file.read_text(encoding="utf-8"), file.name)
 
 
 def parse_entries(text: str, where: str) -> Iterator[KnobEntry]:
