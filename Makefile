@@ -15,6 +15,9 @@ $(VENV)/.test-installed: $(BIN)/ktune
 
 venv: $(BIN)/ktune
 
+tune: $(BIN)/ktune
+	sh .ci/tune.sh $(BIN)/ktune
+
 test: $(VENV)/.test-installed lint
 	$(BIN)/python -m pytest -m 'not full'
 
