@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return signals.exit_code_of(interrupt)
     except BrokenPipeError as error:
         return _reader_left() if _nobody_reads_stdout() else _bug(error)
+    except OSError as error:
+        return _host_fault(error) if error.filename else _bug(error)
     except Exception as error:  # noqa: BLE001 - the last net: people get no traceback
         return _bug(error)
 
@@ -141,8 +143,15 @@ def _complain(error: KtuneError) -> int:
     return int(error.exit_code)
 
 
+def _host_fault(error: OSError) -> int:
+    """A full disk, a missing right, a file where a folder should be: the host's, not ours."""
+    if _debugging():
+        _traceback()
+    _to_stderr(f"ktune: {error.filename}: {error.strerror}")
+    return ExitCode.FAILED
+
+
 def _bug(error: Exception) -> int:
-    """OSErrors get here when a command forgot a case: still a fault of ours, still readable."""
     if _debugging():
         _traceback()
     _to_stderr(

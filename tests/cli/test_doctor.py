@@ -1,0 +1,48 @@
+"""`ktune doctor` tries, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ktune.policy.probes import Answer
+
+
+def test_every_finding_says_what_it_is_used_for(cli):
+    found = cli("doctor", "--json").json
+    assert {item["answer"] for item in found} <= {answer.value for answer in Answer}
+    assert all(item["detail"] and item["used_for"] for item in found)
+    by_name = {item["name"]: item for item in found}
+    assert by_name["python"]["answer"] == "works"
+    assert by_name["optuna"]["answer"] == "works"
+    assert int(by_name["catalog"]["detail"].split()[0]) >= 150
+
+
+def test_it_agrees_with_what_can_be_seen_from_outside(cli, root):
+    by_name = {item["name"]: item for item in cli("doctor", "--json").json}
+    assert (by_name["PSI"]["answer"] == "works") == os.path.exists("/proc/pressure/memory")
+    assert by_name["root"]["answer"] == "works"
+
+
+def test_it_changes_nothing(cli):
+    before = _traces()
+    assert cli("doctor").code == 0
+    assert _traces() == before
+
+
+def test_a_state_folder_that_can_not_be_written_is_missing_not_fatal(cli):
+    by_name = {
+        item["name"]: item for item in cli("doctor", "--json", "--state-dir", "/proc/nowhere").json
+    }
+    assert by_name["state folder"]["answer"] == "missing"
+
+
+def _traces() -> list[str]:
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    groups = [
+        str(path)
+        for mount in mounts
+        if "cgroup" in mount
+        for path in Path(mount).glob("ktune-doctor-*")
+    ]
+    return [*groups, *sorted(os.listdir("/sys/class/net"))]

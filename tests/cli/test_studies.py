@@ -1,0 +1,132 @@
+"""Studies through the command line: listed, shown, exported, reported, frozen."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ktune.records.types import ProofOutcome
+from tests.policy import support
+
+
+def test_no_studies_yet(cli):
+    done = cli("studies", "list")
+    assert done.code == 0
+    assert "no studies yet" in done.out
+    assert cli("studies", "list", "--json").json == []
+
+
+def test_the_list_shows_status_and_gain(cli, paths):
+    proven = support.study(paths, study_id="20260101-000000-aa")
+    support.study(paths, study_id="20260102-000000-aa", outcome=ProofOutcome.NO_IMPROVEMENT_FOUND)
+    done = cli("studies", "list")
+    lines = done.out.splitlines()
+    assert lines[0].split() == [
+        proven.id,
+        "proven",
+        "quickstart",
+        "throughput",
+        "+6.1%",
+        "[+4.0%,",
+        "+8.3%]",
+    ]
+    assert "no_improvement" in lines[1]
+
+
+def test_a_broken_study_does_not_hide_the_others(cli, paths):
+    broken = support.study(paths, study_id="20260101-000000-aa")
+    support.study(paths, study_id="20260102-000000-aa")
+    (broken.folder / "study.json").write_text("{")
+    done = cli("studies", "list")
+    assert done.code == 0
+    assert "20260102-000000-aa" in done.out
+    assert "study.json" in done.err
+
+
+def test_the_report_gives_the_gain_with_its_interval_and_not_the_search_numbers(cli, paths):
+    done = cli("report", support.study(paths).id)
+    assert done.code == 0
+    assert "Improved: throughput +6.1%, 95% interval [+4.0%, +8.3%]" in done.out
+    assert "from 10 pairs after the decision" in done.out
+    assert "the search alone would have claimed +9.8% (picked the best of many: not a gain)" in (
+        done.out
+    )
+    assert "net.ipv4.tcp_rmem" in done.out
+    assert "4096 131072 6291456 -> 4096 131072 33554432" in done.out
+
+
+def test_the_report_of_no_improvement_says_so(cli, paths):
+    study = support.study(paths, outcome=ProofOutcome.NO_IMPROVEMENT_FOUND)
+    done = cli("report", study.id)
+    assert done.code == 0
+    assert "No improvement found: 30 pairs, E = 1.2." in done.out
+
+
+def test_an_export_holds_everything_on_record(cli, paths, tmp_path):
+    study = support.study(paths)
+    done = cli("studies", "export", study.id, "-o", tmp_path / "study.json")
+    assert done.code == 0
+    found = json.loads((tmp_path / "study.json").read_text())
+    assert found["manifest"]["id"] == study.id
+    assert len(found["windows"]) == 1
+    assert found["proof"]["outcome"] == "improved"
+    assert cli("studies", "show", study.id, "--json").json == found
+
+
+def test_a_torn_last_window_is_said(cli, paths):
+    study = support.study(paths, outcome=None)
+    with open(study.windows_path, "ab") as file:
+        file.write(b'{"seq": 2, "pha')
+    done = cli("studies", "show", study.id)
+    assert done.code == 0
+    assert "torn" in done.out
+
+
+@pytest.mark.parametrize("command", [("report",), ("freeze",), ("studies", "show")])
+def test_an_unknown_study_names_the_nearest(cli, paths, command):
+    support.study(paths, study_id="20260101-000000-aa")
+    done = cli(*command, "20260101-000000-ab")
+    assert done.code == 2
+    assert "did you mean 20260101-000000-aa?" in done.err
+
+
+@pytest.mark.parametrize("outcome", [None, ProofOutcome.NO_IMPROVEMENT_FOUND])
+def test_an_unproven_study_is_not_frozen(cli, paths, tmp_path, outcome):
+    study = support.study(paths, outcome=outcome)
+    done = cli("freeze", study.id, "-o", tmp_path / "p.yaml")
+    assert done.code == 3
+    assert not (tmp_path / "p.yaml").exists()
+
+
+def test_freeze_does_not_replace_a_file_unasked(cli, paths, tmp_path):
+    study = support.study(paths)
+    (tmp_path / "p.yaml").write_text("mine")
+    assert cli("freeze", study.id, "-o", tmp_path / "p.yaml").code == 2
+    assert (tmp_path / "p.yaml").read_text() == "mine"
+    assert cli("freeze", study.id, "-o", tmp_path / "p.yaml", "--force").code == 0
+
+
+def test_a_study_with_changed_windows_is_not_trusted(cli, paths):
+    study = support.study(paths)
+    study.windows_path.write_bytes(study.windows_path.read_bytes().replace(b"1000000000.0", b"2e9"))
+    assert cli("freeze", study.id).code == 7
+    assert cli("report", study.id).code == 7
+
+
+def test_names_from_a_study_can_not_drive_the_terminal(cli, paths):
+    study = support.study(paths, outcome=None)
+    manifest = study.folder / "study.json"
+    manifest.write_text(manifest.read_text().replace('"quickstart"', '"\\u001b]0;x\\u0007"'))
+    assert "\\x1b]0;x\\x07" in cli("studies", "list").out
+    assert "\x1b" not in cli("report", study.id).out
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), ("studies", "list"), ("history",), ("verify",), ("recover",)]
+)
+def test_a_state_folder_that_is_a_file_is_an_error_for_people(cli, tmp_path, words):
+    (tmp_path / "file").write_text("")
+    done = cli(*words, "--state-dir", tmp_path / "file")
+    assert "this is a bug" not in done.err
+    assert done.code in (0, 1)
