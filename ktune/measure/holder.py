@@ -12,13 +12,12 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
 
 from ktune.kernel.namespaces import NamespaceRef, enter, netns_cookie, new_network
-from ktune.measure.link.tun import bring_up
+from ktune.measure.netlink import bring_up
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     try:
         new_network(with_user_namespace="--userns" in argv)
-        _loopback_up()
+        bring_up("lo")
         _say(f"ready {netns_cookie()}")
     except OSError as error:
         _say(f"refused {error.errno or 0} {error}")
@@ -56,11 +55,6 @@ def _hold() -> None:
             if until is None:
                 return
             poller.unregister(sys.stdin.fileno())
-
-
-def _loopback_up() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        bring_up(control, "lo")
 
 
 def _say(text: str) -> None:

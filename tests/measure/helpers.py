@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ktune.measure.runner import CommandSource
-from ktune.measure.specs import FlushTcpMetrics, MetricSpec, WorkloadSpec
+from ktune.measure.specs import MetricSpec, WorkloadSpec
 from ktune.measure.window import WindowResult
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,6 @@ def transfer(up: str, down: str, **more: Any) -> WorkloadSpec:
         tuple(arguments),
         tuple(MetricSpec(name) for name in names),
         bundled=TRANSFER,
-        resets=(FlushTcpMetrics(),),
         timeout_s=20.0,
         **more,
     )

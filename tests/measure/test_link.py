@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from ktune.errors import KtuneError, RefusedError
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure.link.link import LongLink
 from ktune.measure.scope import EphemeralScope
-from ktune.measure.specs import LinkSpec, MetricSpec, WorkloadSpec
+from ktune.measure.specs import FlushTcpMetrics, LinkSpec, MetricSpec, WorkloadSpec
 from ktune.measure.window import Validity
 from tests.measure.helpers import ROOT, TRANSFER, all_gone, running, shell, transfer, window
 
@@ -48,6 +49,33 @@ def test_whole_transfers_go_both_ways(link: LinkIn) -> None:
 def test_windows_follow_each_other_with_fresh_sockets(link: LinkIn) -> None:
     scope, _ = link
     assert all(window(transfer("1M", "1M"), scope=scope.ref).valid for _ in range(3))
+
+
+def remembered(scope: EphemeralScope) -> list[str]:
+    """What TCP remembers of its peers there."""
+    enter = ["nsenter", f"--net={scope.ref.netns}"]
+    done = subprocess.run([*enter, "ip", "tcp_metrics"], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_what_tcp_remembers_is_flushed(root: None, link: LinkIn) -> None:
+    if not shutil.which("ip"):
+        pytest.skip("needs ip (Debian: iproute2)")
+    scope, _ = link
+    assert window(transfer("1M", "1M"), scope=scope.ref).valid
+    assert remembered(scope)
+    flush = shell("echo x=1", metrics=(MetricSpec("x"),), resets=(FlushTcpMetrics(),))
+    assert window(flush, scope=scope.ref).valid
+    assert not remembered(scope)
+
+
+def test_each_connection_goes_to_an_address_that_is_new_to_tcp(root: None, link: LinkIn) -> None:
+    if not shutil.which("ip"):
+        pytest.skip("needs ip (Debian: iproute2)")
+    scope, _ = link
+    assert window(transfer("1M", "1M"), scope=scope.ref).valid
+    assert window(transfer("1M", "1M"), scope=scope.ref).valid
+    assert len({line.split()[0] for line in remembered(scope)}) >= 3
 
 
 def test_a_client_that_dies_in_a_transfer_does_not_hurt_the_next(link: LinkIn) -> None:

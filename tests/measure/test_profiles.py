@@ -6,7 +6,6 @@ import pytest
 
 from ktune.errors import UsageError
 from ktune.measure.from_profile import BUNDLED, link_spec, workload_spec
-from ktune.measure.specs import FlushTcpMetrics
 from ktune.profile.load import load_profile
 from ktune.profile.model import Profile
 from tests.measure.helpers import ROOT
@@ -22,7 +21,6 @@ def test_the_quickstart_runs_the_bundled_transfer_over_a_link() -> None:
     spec = workload_spec(profile.workload)
     assert spec.bundled == BUNDLED["ktune-transfer"]
     assert spec.argv[:2] == ("--up", "128M")
-    assert spec.resets == (FlushTcpMetrics(),)
     assert ("KTUNE_MEASURE", str(256 << 20)) in spec.environment
     (service,) = profile.services
     assert link_spec(service).rtt_s == pytest.approx(0.012)

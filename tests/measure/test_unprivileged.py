@@ -23,9 +23,9 @@ from ktune.errors import KtuneError
 from ktune.measure.link.link import LongLink
 from ktune.measure.runner import CommandSource
 from ktune.measure.scope import EphemeralScope
-from ktune.measure.specs import FlushTcpMetrics, LinkSpec, MetricSpec, WorkloadSpec
+from ktune.measure.specs import LinkSpec, MetricSpec, WorkloadSpec
 load = WorkloadSpec(("--up", "4M", "--down", "4M"), (MetricSpec("mbit_per_s"),),
-    bundled="ktune.measure.workloads.transfer", resets=(FlushTcpMetrics(),), timeout_s=20)
+    bundled="ktune.measure.workloads.transfer", timeout_s=20)
 script = "echo 5 2>/dev/null > /proc/sys/net/ipv4/tcp_fin_timeout && echo wrote=1; echo x=1"
 intruder = WorkloadSpec(("sh", "-c", script), (MetricSpec("wrote"),))
 try:

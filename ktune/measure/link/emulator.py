@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -21,8 +20,10 @@ from ktune.kernel.namespaces import CLONE_NEWNET, NamespaceRef, enter, unshare
 from ktune.kernel.tunable import sysctl_path, write_text
 from ktune.measure import rights
 from ktune.measure.link.forward import Direction, forward
+from ktune.measure.link.protocol import PEER_NETWORK, PEER_PREFIX
 from ktune.measure.link.server import listen, serve
-from ktune.measure.link.tun import bring_up, open_tun
+from ktune.measure.link.tun import open_tun
+from ktune.measure.netlink import add_route, bring_up
 
 SCOPE_ADDRESS, PEER_ADDRESS = "10.9.0.1", "10.9.0.2"
 _BUFFER_LIMIT = 256 << 20
@@ -47,13 +48,14 @@ def main(argv: Sequence[str]) -> int:
         enter(NamespaceRef(options["netns"], options["userns"] or None))
         step = "make the TUN device of the scope"
         near = open_tun("tunA", SCOPE_ADDRESS, options["mtu"])
+        add_route(PEER_NETWORK, PEER_PREFIX, "tunA")
         step = "make the peer's namespace"
         unshare(CLONE_NEWNET)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-            bring_up(control, "lo")
+        bring_up("lo")
         _settle_peer()
         step = "make the TUN device of the peer"
         far = open_tun("tunB", PEER_ADDRESS, options["mtu"])
+        add_route(PEER_NETWORK, PEER_PREFIX, "lo", local=True)
         step = "start the peer's server"
         server = _start_server(options["port"], (near, far))
         rights.drop_capabilities()
@@ -76,7 +78,7 @@ def _settle_peer() -> None:
 
 
 def _start_server(port: int, devices: tuple[int, int]) -> int:
-    listener = listen(PEER_ADDRESS, port)
+    listener = listen(port)
     pid = os.fork()
     if pid:
         listener.close()

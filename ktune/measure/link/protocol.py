@@ -7,6 +7,7 @@ the server sends `size` bytes and closes. Both sides check the count: half a tra
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 
@@ -15,11 +16,22 @@ COUNT = struct.Struct("!Q")
 MAGIC = b"ktn1"
 UPLOAD, DOWNLOAD = 1, 2
 CHUNK = 1 << 18
+
+PEER_NETWORK, PEER_PREFIX = "10.10.0.0", 16
+"""All these addresses are the peer's. A client takes another one for each connection, so that
+TCP has nothing to remember of it (tcp_metrics(8) are kept by address, and only real root may
+flush them: `ip tcp_metrics flush` in a user namespace is refused)."""
 _PAYLOAD = memoryview(bytes(range(256)) * (CHUNK // 256))
 
 
 class ShortTransfer(Exception):
     """The connection ended before all bytes had come."""
+
+
+def fresh_peer() -> str:
+    """An address of the peer that was most likely not used before."""
+    high, low = os.urandom(2)
+    return f"10.10.{high}.{low}"
 
 
 def send_bytes(connection: socket.socket, size: int) -> None:

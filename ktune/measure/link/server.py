@@ -20,11 +20,11 @@ from ktune.measure.link.protocol import (
 _IDLE_S = 30.0
 
 
-def listen(address: str, port: int) -> socket.socket:
-    """The listening socket; made before the link says that it is ready."""
+def listen(port: int) -> socket.socket:
+    """Listen on all addresses of the peer; done before the link says that it is ready."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((address, port))
+    listener.bind(("", port))
     listener.listen(16)
     return listener
 

@@ -3,7 +3,7 @@
 With IFF_VNET_HDR and TUNSETOFFLOAD the kernel hands over whole segments of up to 64 KiB
 (Documentation/networking/tuntap.rst, include/uapi/linux/if_tun.h): one Python process then
 carries 8-11 Gbit/s, with single 1500-byte packets less than 1. Addresses go by the ioctls of
-netdevice(7), so iproute2 is not needed.
+netdevice(7), the rest by netlink, so iproute2 is not needed.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import os
 import socket
 import struct
 
+from ktune.measure.netlink import bring_up
+
 DEVICE = "/dev/net/tun"
 _TUNSETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 _OFFLOAD_CSUM, _OFFLOAD_TSO4, _OFFLOAD_TSO6 = 1, 2, 4
-_SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
-_SIOCSIFADDR, _SIOCSIFNETMASK, _SIOCSIFMTU, _SIOCSIFTXQLEN = 0x8916, 0x891C, 0x8922, 0x8943
-_IFF_UP = 1
+_SIOCSIFADDR, _SIOCSIFNETMASK = 0x8916, 0x891C
 _TX_QUEUE_PACKETS = 10_000
 
 
@@ -34,22 +34,13 @@ def open_tun(name: str, address: str, mtu: int) -> int:
         fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
         fcntl.ioctl(fd, _TUNSETOFFLOAD, _OFFLOAD_CSUM | _OFFLOAD_TSO4 | _OFFLOAD_TSO6)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-            _set(control, name, _SIOCSIFTXQLEN, struct.pack("i", _TX_QUEUE_PACKETS))
             _set(control, name, _SIOCSIFADDR, _sockaddr(address))
             _set(control, name, _SIOCSIFNETMASK, _sockaddr("255.255.255.0"))
-            _set(control, name, _SIOCSIFMTU, struct.pack("i", mtu))
-            bring_up(control, name)
+        bring_up(name, mtu=mtu, tx_queue=_TX_QUEUE_PACKETS)
     except OSError:
         os.close(fd)
         raise
     return fd
-
-
-def bring_up(control: socket.socket, name: str) -> None:
-    """Set IFF_UP. Raises OSError."""
-    request = struct.pack("16sH22x", name.encode(), 0)
-    flags = struct.unpack("16sH22x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
-    fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", name.encode(), flags | _IFF_UP))
 
 
 def _set(control: socket.socket, name: str, request: int, value: bytes) -> None:

@@ -2,7 +2,8 @@
 
 usage: transfer [--peer ADDRESS] [--port N] [--up BYTES] [--down BYTES] [--deadline SECONDS]
 
-An upload's rate depends on what this side may have under way (tcp_wmem, congestion control), a
+Without --peer each connection goes to an address of the link's peer that is new to TCP. An
+upload's rate depends on what this side may have under way (tcp_wmem, congestion control), a
 download's on what it may buffer (tcp_rmem): the total asks for both. Time runs from before the
 connection is opened until the last byte is confirmed, so a slice of a transfer can't be
 mistaken for the rate of a whole one. Sizes in bytes, times in seconds, rates in 10^6 bit/s.
@@ -23,13 +24,14 @@ from ktune.measure.link.protocol import (
     MAGIC,
     UPLOAD,
     ShortTransfer,
+    fresh_peer,
     receive_bytes,
     receive_exactly,
     send_bytes,
 )
 from ktune.measure.workloads.options import OptionError, parse
 
-DEFAULTS = {"peer": "10.9.0.2", "port": 5001, "up": 0, "down": 0, "deadline": 30.0}
+DEFAULTS = {"peer": "", "port": 5001, "up": 0, "down": 0, "deadline": 30.0}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,11 +39,12 @@ def main(argv: Sequence[str]) -> int:
     seconds = 0.0
     try:
         options = parse(argv, DEFAULTS)
-        peer = (options["peer"], options["port"])
+        port = options["port"]
         up, down = options["up"], options["down"]
         for name, size, transfer in (("up", up, upload), ("down", down, download)):
             if size:
-                took = transfer(peer, size, options["deadline"])
+                peer = options["peer"] or fresh_peer()
+                took = transfer((peer, port), size, options["deadline"])
                 seconds += took
                 print(f"{name}_seconds={took:.6f}")
                 print(f"{name}_mbit_per_s={size * 8 / took / 1e6:.3f}")
