@@ -12,7 +12,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSch
 
 from ktune.profile import units
 from ktune.profile.fields import (
-    AbsolutePath,
     Flag,
     Model,
     Name,
@@ -23,6 +22,7 @@ from ktune.profile.fields import (
     Whole,
     wrong,
 )
+from ktune.profile.model import Scope
 from ktune.records import clock
 
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
@@ -75,119 +75,185 @@ ShortText = Annotated[str, Strict(), Field(max_length=200)]
 Count = Annotated[int, Strict(), Field(ge=0, le=10**9)]
 
 
-class NetnsScope(Model):
-    """A network namespace that has a name."""
-
-    netns: AbsolutePath
-
-
 class PolicyHost(Model):
     """The machine on which the policy was proven."""
 
-    kernel: ShortText
-    arch: ShortText
-    cpus: Annotated[int, Strict(), Field(ge=1, le=2**20)]
-    mem: Size
-    virt: ShortText
+    kernel: ShortText = Field(
+        description="Kernel release as uname(2) tells it.", examples=["6.1.0-28-amd64"]
+    )
+    arch: ShortText = Field(
+        description="Machine type; must be the host's own.", examples=["x86_64"]
+    )
+    cpus: Annotated[int, Strict(), Field(ge=1, le=2**20)] = Field(
+        description="Online CPUs.", examples=[8]
+    )
+    mem: Size = Field(description="Memory (MemTotal, rounded).", examples=["32GiB"])
+    virt: ShortText = Field(description="Virtualisation, or none.", examples=["kvm"])
 
 
 class PolicyFits(Model):
     """Machines on which it may be applied."""
 
-    kernel: VersionExpression
-    mem: SizeExpression
+    kernel: VersionExpression = Field(
+        description="Kernel versions: comparisons joined by commas.", examples=[">= 6.1, < 6.13"]
+    )
+    mem: SizeExpression = Field(
+        description="Memory of the machine (MemTotal; a minimum is forgiven 5 %).",
+        examples=[">= 16GiB"],
+    )
 
 
 class PolicyOrigin(Model):
     """Where it comes from."""
 
-    profile: Name
-    profile_digest: Annotated[str, Strict(), Field(max_length=80)]
-    study: Name
-    seed: Whole
+    profile: Name = Field(description="Name of the profile.", examples=["postgresql-oltp"])
+    profile_digest: Annotated[str, Strict(), Field(max_length=80)] = Field(
+        description="Digest of the profile as it was run.", examples=["sha256:1f3a..."]
+    )
+    study: Name = Field(description="The study that proved it.", examples=["20261121-101500-7c"])
+    seed: Whole = Field(description="Seed of the study's random choices.", examples=[7])
 
 
 class PolicyRule(Model):
     """The decision rule, and what it saw when it fired."""
 
-    tests: tuple[ShortText, ...]
-    alpha: Annotated[Number, Field(gt=0, lt=1)]
-    hypothesis: ShortText
-    fired: ShortText
-    e_value: Number
-    threshold: Number
+    tests: tuple[ShortText, ...] = Field(
+        description="Anytime-valid tests that could fire.", examples=[["t-e", "sign-e"]]
+    )
+    alpha: Annotated[Number, Field(gt=0, lt=1)] = Field(
+        description="Chance of promoting a policy that is no better, in total.", examples=[0.05]
+    )
+    hypothesis: ShortText = Field(description="What had to be refuted.", examples=["gain <= 0"])
+    fired: ShortText = Field(description="The test that refuted it.", examples=["sign-e"])
+    e_value: Number = Field(description="Its evidence when it fired.", examples=[57.2])
+    threshold: Number = Field(description="The evidence it needed.", examples=[40])
 
 
 class PolicyPairs(Model):
-    """Pairs behind the evidence."""
+    """Pairs (one window each of baseline and candidate, order by coin) behind the evidence."""
 
-    decision: Count
-    after: Count
-    void: Count
-    lost: Count
+    decision: Count = Field(description="Pairs up to the decision.", examples=[14])
+    after: Count = Field(description="Pairs after it: the gain comes from these.", examples=[10])
+    void: Count = Field(description="Disturbed from outside and redrawn.", examples=[1])
+    lost: Count = Field(description="Counted against the candidate.", examples=[0])
 
 
 class PolicyGain(Model):
     """The gain that may be quoted, from pairs measured after the decision."""
 
-    metric: Name
-    estimate: Share
-    interval: tuple[Share, Share]
-    level: Share
-    source: Annotated[ShortText, Field(alias="from")]
+    metric: Name = Field(description="The metric that improved.", examples=["tps"])
+    estimate: Share = Field(description="Improvement over the baseline.", examples=["6.1%"])
+    interval: tuple[Share, Share] = Field(
+        description="Confidence interval of the estimate.", examples=[["4.0%", "8.3%"]]
+    )
+    level: Share = Field(description="Level of the interval.", examples=["95%"])
+    source: ShortText = Field(
+        alias="from",
+        description="Which pairs it comes from.",
+        examples=["pairs after the decision"],
+    )
 
 
 class PolicyConstraint(Model):
     """A non-inferiority constraint and how it was held."""
 
-    metric: Name
-    change: Share
-    upper: Share
-    margin: Share
-    held: Flag
+    metric: Name = Field(description="The metric that must not get worse.", examples=["p99"])
+    change: Share = Field(description="Measured worsening (negative: better).", examples=["-1.2%"])
+    upper: Share = Field(description="Upper confidence limit of the worsening.", examples=["2.9%"])
+    margin: Share = Field(description="Worsening that was allowed.", examples=["5%"])
+    held: Flag = Field(description="Whether `upper` stayed within `margin`.", examples=[True])
 
 
 class PolicyEvidence(Model):
     """Why anybody should believe it."""
 
-    decision: Literal["improved"]
-    rule: PolicyRule
-    pairs: PolicyPairs
-    gain: PolicyGain
-    constraints: tuple[PolicyConstraint, ...] = ()
-    claimed_by_search: Share | None = None
+    decision: Literal["improved"] = Field(
+        description="Only proven improvements become policies.", examples=["improved"]
+    )
+    rule: PolicyRule = Field(description="The decision rule.")
+    pairs: PolicyPairs = Field(description="How much was measured.")
+    gain: PolicyGain = Field(description="The gain that may be quoted.")
+    constraints: tuple[PolicyConstraint, ...] = Field(
+        default=(), max_length=32, description="Constraints of the profile."
+    )
+    claimed_by_search: Share | None = Field(
+        default=None,
+        description="What the search alone would have reported: picked as the best of many.",
+        examples=["9.8%"],
+    )
 
 
 class PolicyWatch(Model):
     """How `ktune watch` is to look after it."""
 
-    alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.01
-    margin: Share = 0.02
-    probation_pairs: Annotated[int, Strict(), Field(ge=1, le=10**6)] = 30
-    false_rollback_every_pairs: Annotated[int, Strict(), Field(ge=1, le=10**9)] = 8760
-    on_rollback: Literal["baseline", "relearn"] = "baseline"
-    drift: Literal["reapply", "keep"] = "reapply"
+    alpha: Annotated[Number, Field(gt=0, lt=1)] = Field(
+        default=0.01, description="Chance of a false alarm.", examples=[0.01]
+    )
+    margin: Share = Field(
+        default=0.02, description="Worsening that is not worth an alarm.", examples=["2%"]
+    )
+    probation_pairs: Annotated[int, Strict(), Field(ge=1, le=10**6)] = Field(
+        default=30, description="Pairs until the policy counts as settled.", examples=[30]
+    )
+    false_rollback_every_pairs: Annotated[int, Strict(), Field(ge=1, le=10**9)] = Field(
+        default=8760, description="Mean number of pairs between false alarms.", examples=[8760]
+    )
+    on_rollback: Literal["baseline", "relearn"] = Field(
+        default="baseline", description="What follows a rollback.", examples=["baseline"]
+    )
+    drift: Literal["reapply", "keep"] = Field(
+        default="reapply",
+        description="What happens when somebody else writes a knob of the policy.",
+        examples=["reapply"],
+    )
 
 
 class PolicyDocument(Model):
-    """One policy file."""
+    """A frozen policy: settings that were proven better, and the proof."""
 
-    ktune: Literal[1]
-    kind: Literal["policy"]
-    name: Annotated[str, Strict(), Field(pattern=POLICY_NAME_PATTERN)]
-    serial: Annotated[int, Strict(), Field(ge=1, le=2**31)]
-    created: Time
-    not_after: Time
-    scope: Literal["host", "ephemeral"] | NetnsScope
-    host: PolicyHost
-    fits: PolicyFits
-    origin: Annotated[PolicyOrigin, Field(alias="from")]
-    baseline: Settings
-    assignment: Settings
-    evidence: PolicyEvidence
-    watch: PolicyWatch = PolicyWatch()
-    guard: Literal["audit", "enforce"] = "audit"
-    digest: Digest
+    ktune: Literal[1] = Field(description="Version of the file format.", examples=[1])
+    kind: Literal["policy"] = Field(description="What this file is.", examples=["policy"])
+    name: Annotated[str, Strict(), Field(pattern=POLICY_NAME_PATTERN)] = Field(
+        description="PROFILE@WHERE.", examples=["postgresql-oltp@db-canary"]
+    )
+    serial: Annotated[int, Strict(), Field(ge=1, le=2**31)] = Field(
+        description="Grows with each policy of this name.", examples=[3]
+    )
+    created: Time = Field(
+        description="When the proof was complete.", examples=["2026-11-21T10:15:00Z"]
+    )
+    not_after: Time = Field(
+        description="From then on it is refused as too old.", examples=["2027-05-21T00:00:00Z"]
+    )
+    scope: Scope = Field(
+        description="Where it applies: the host, a namespace that `apply --netns` names "
+        "(ephemeral), or a namespace by path.",
+        examples=["host", "ephemeral", {"netns": "/run/netns/lab"}],
+    )
+    host: PolicyHost = Field(description="The machine on which it was proven.")
+    fits: PolicyFits = Field(description="Machines on which it may be applied.")
+    origin: PolicyOrigin = Field(alias="from", description="Where it comes from.")
+    baseline: Settings = Field(
+        description="Values that it was proven against, by knob.",
+        examples=[{"vm.dirty_background_ratio": 10}],
+    )
+    assignment: Settings = Field(
+        description="Values that it sets, by knob; the same knobs as in `baseline`.",
+        examples=[{"vm.dirty_background_ratio": 4}],
+    )
+    evidence: PolicyEvidence = Field(description="Why anybody should believe it.")
+    watch: PolicyWatch = Field(
+        default_factory=PolicyWatch, description="How `ktune watch` looks after it."
+    )
+    guard: Literal["audit", "enforce"] = Field(
+        default="audit",
+        description="Whether other writers of its knobs are reported or refused.",
+        examples=["audit"],
+    )
+    digest: Digest = Field(
+        description="sha256 of everything else in canonical form.",
+        examples=["sha256:" + "9b2c" * 16],
+    )
 
     @property
     def scope_text(self) -> str:
