@@ -123,17 +123,28 @@ def apply(
             if not report.ok:
                 raise _not_applied(report, lease)
             entry = _commit(_entry(plan, number, lease, report), lease, paths)
-    history.record(
-        paths,
-        history.Action.APPLY,
-        why=why,
-        subject=document.name,
-        scope=scope.text,
-        changes=tuple(history.Change(k.key, k.original, k.applied) for k in entry.knobs),
-        undo=paths.command("rollback"),
-        notes={"digest": document.digest, "study": document.origin.study},
-    )
+    _tell_history(entry, document.origin.study, why, paths)
     return entry
+
+
+def _tell_history(entry: StackEntry, study: str, why: str, paths: StatePaths) -> None:
+    """A history that can't be written must not hide that the policy is in force."""
+    try:
+        history.record(
+            paths,
+            history.Action.APPLY,
+            why=why,
+            subject=entry.name,
+            scope=entry.scope.text,
+            changes=tuple(history.Change(k.key, k.original, k.applied) for k in entry.knobs),
+            undo=paths.command("rollback"),
+            notes={"digest": entry.digest, "study": study},
+        )
+    except OSError as error:
+        raise KtuneError(
+            f"{entry.name} is in force, but the history could not be written: {error.strerror}",
+            hint=f"undo: {paths.command('rollback')}",
+        ) from error
 
 
 def _commit(entry: StackEntry, lease: Lease, paths: StatePaths) -> StackEntry:

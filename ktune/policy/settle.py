@@ -17,7 +17,7 @@ from ktune.records.paths import StatePaths
 
 
 def settle(paths: StatePaths) -> list[Recovery]:
-    """Restore pending journals; then make pending entries of the stack in force or gone.
+    """Restore pending journals; then settle the entries of the stack.
 
     Raises:
         KtuneError: the recovering program could not run.
@@ -28,15 +28,21 @@ def settle(paths: StatePaths) -> list[Recovery]:
 
 
 def settle_entries(paths: StatePaths) -> None:
-    """A pending entry whose journal says committed is in force; one whose journal is closed,
-    archived or of another boot never was."""
+    """Make the stack agree with the journals, whatever died between the two.
+
+    A journal in the archive has ended: its entry was rolled back, or never committed. A pending
+    entry is in force when its journal says committed.
+    """
     for entry in stack.readable(paths):
-        if entry.state is not EntryState.PENDING:
+        pending = entry.state is EntryState.PENDING
+        journal = Path(entry.journal)
+        if not os.path.lexists(journal):
+            if pending or (journal.parent / "archive" / journal.name).exists():
+                stack.remove(paths, entry)
             continue
-        if not os.path.lexists(entry.journal):
-            stack.remove(paths, entry)
+        if not pending:
             continue
-        condition = inspect(Path(entry.journal)).condition
+        condition = inspect(journal).condition
         if condition is JournalCondition.COMMITTED:
             stack.mark_in_force(paths, entry)
         elif condition in (JournalCondition.CLOSED, JournalCondition.OTHER_BOOT):

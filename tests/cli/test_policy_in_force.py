@@ -238,16 +238,7 @@ def user_namespace():
 def test_a_kill_during_apply_leaves_the_kernel_as_before_or_a_policy_to_undo(cli, netns, policy):
     before = live(netns)
     for delay_s in (0.05, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5):
-        process = subprocess.Popen(
-            cli.argv("apply", policy, "--netns", netns.path, "--yes"),
-            env=cli.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=HOME,
-        )
-        time.sleep(delay_s)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        kill_after(delay_s, cli, "apply", policy, "--netns", netns.path, "--yes")
         recovered = cli("recover")
         assert recovered.code == 0, recovered.out + recovered.err
         policies = cli("status", "--json").json["policies"]
@@ -256,3 +247,31 @@ def test_a_kill_during_apply_leaves_the_kernel_as_before_or_a_policy_to_undo(cli
             assert live(netns) == AFTER
             assert cli("rollback").code == 0
         assert live(netns) == before
+
+
+def test_a_kill_during_rollback_is_finished_by_the_next(cli, netns, policy):
+    before = live(netns)
+    for delay_s in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4):
+        cli("apply", policy, "--netns", netns.path, "--yes")
+        kill_after(delay_s, cli, "rollback")
+        done = cli("rollback")
+        while done.code == 6:  # the killed command's helper is still restoring
+            time.sleep(0.1)
+            done = cli("rollback")
+        assert done.code == 0, done.out + done.err
+        assert live(netns) == before
+        assert cli("status", "--json").json["policies"] == []
+
+
+def kill_after(delay_s, cli, *words):
+    """Start a command and kill it with SIGKILL."""
+    process = subprocess.Popen(
+        cli.argv(*words),
+        env=cli.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=HOME,
+    )
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
