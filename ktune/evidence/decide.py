@@ -241,7 +241,7 @@ class _Track:
 
     def _count(self) -> None:
         self._counted += 1
-        if self.proof is None and self._counted >= self.rule.min_pairs:
+        if self.proof is None:
             stand = self._stand()
             if stand.fired is not None:
                 self.proof = stand
