@@ -120,11 +120,12 @@ def intent_record(targets: dict[str, Value], why: str) -> Json:
     }
 
 
-def observed_record(values: dict[str, Value | None], *, done: bool) -> Json:
-    """What was read back; `done` acknowledges the whole intent."""
+def observed_record(values: dict[str, Value | None], *, wrote: str | None) -> Json:
+    """What was read back after `wrote` was written, or (None) after the whole intent. Values of
+    other knobs are what was dragged along: they acknowledge nothing."""
     return {
         "type": "observed",
-        "done": done,
+        "wrote": wrote,
         "values": {key: value_to_json(value) for key, value in values.items() if value is not None},
     }
 
@@ -238,9 +239,7 @@ def _replay(state: JournalState, record: Json, allowlist: Allowlist) -> None:
             for key, raw in record["values"].items():
                 item = state.held[key]
                 item.observed = value_from_json(item.tunable.type, raw)
-                item.pending = False
-            if record["done"]:
-                for item in state.held.values():
+                if record["wrote"] in (key, None):
                     item.pending = False
         case "foreign":
             state.held[record["key"]].foreign = True

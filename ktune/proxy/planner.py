@@ -15,6 +15,8 @@ from ktune.kernel.tunable import Tunable
 from ktune.kernel.values import Value
 from ktune.proxy.allowlist import Coupling
 
+_RESETTING = ("resets", "moves")
+
 
 class Verdict(StrEnum):
     """What restore does with one knob."""
@@ -48,39 +50,70 @@ class Held:
         return self.original if self.observed is None else self.observed
 
 
-def verdict(held: Held, live: Value | None) -> Verdict:
-    """Decide for one knob from its record and its live value (None: unreadable or gone)."""
+def verdict(held: Held, live: Value | None, *, pending: bool | None = None) -> Verdict:
+    """Decide for one knob from its record and its live value (None: unreadable or gone).
+
+    `pending` says that also the intent of a knob which drags this one along is unacknowledged.
+    """
     if live is None:
         return Verdict.GONE
     if live == held.original:
         return Verdict.NOTHING
     if held.foreign:
         return Verdict.FOREIGN
-    if live == held.observed or held.pending or held.kernel_moves:
+    unsure = held.pending if pending is None else pending
+    if live == held.observed or unsure or held.kernel_moves:
         return Verdict.RESTORE
     return Verdict.FOREIGN
 
 
 def verdicts(held: Mapping[str, Held], live: Mapping[str, Value | None]) -> dict[str, Verdict]:
-    """Decide for a set. One foreign member of an either-or pair keeps the whole pair: writing the
-    other member would zero the foreign one. What went away with a knob that resets it (the
-    settings of an I/O scheduler) comes back, with other values, when that knob is restored."""
-    decided = {key: verdict(item, live.get(key)) for key, item in held.items()}
+    """Decide for a set.
+
+    A write between its intent and its read-back may have dragged other knobs along: these are as
+    unsure as itself. One foreign member of an either-or pair keeps the whole pair: writing the
+    other member would zero the foreign one. What a restored knob resets or moves must be written
+    again after it, also when it is at its original now, or went away meanwhile (the settings of
+    an I/O scheduler).
+    """
+    intents = {key for key, item in held.items() if item.pending}
+    unsure = intents | dragged_along(intents, held)
+    decided = {
+        key: verdict(item, live.get(key), pending=key in unsure) for key, item in held.items()
+    }
+    cut_short = {key for key, item in held.items() if _is_half_restored(item, live.get(key))}
+    for key in dragged_along(cut_short, held, kinds=_RESETTING):
+        if decided[key] is Verdict.FOREIGN and not held[key].foreign:
+            decided[key] = Verdict.RESTORE
     for key, item in held.items():
-        for name in _resetters(key, held):
-            returns = decided[key] is Verdict.GONE and decided[name] is Verdict.RESTORE
-            if returns or (
-                decided[key] is Verdict.FOREIGN
-                and not item.foreign
-                and _is_half_restored(held[name], live.get(name))
-            ):
-                decided[key] = Verdict.RESTORE
+        if not item.foreign and _is_stepping_stone(item, held, live, live.get(key)):
+            decided[key] = Verdict.RESTORE
     for key, item in held.items():
         if decided[key] is Verdict.FOREIGN:
             for partner in _partners(item, held):
                 if decided[partner] is Verdict.RESTORE:
                     decided[partner] = Verdict.FOREIGN
+    restoring = {key for key, what in decided.items() if what is Verdict.RESTORE}
+    for key in dragged_along(restoring, held, kinds=_RESETTING):
+        if decided[key] in (Verdict.NOTHING, Verdict.GONE):
+            decided[key] = Verdict.RESTORE
     return decided
+
+
+def dragged_along(
+    keys: Iterable[str],
+    held: Mapping[str, Held],
+    *,
+    kinds: Sequence[str] = ("either_or", *_RESETTING),
+) -> set[str]:
+    """Knobs of the set that the kernel may change when `keys` are written."""
+    patterns = [
+        (key, coupling.keys)
+        for key in keys
+        for coupling in held[key].couplings
+        if coupling.kind in kinds
+    ]
+    return {name for name in held for key, names in patterns if name != key and covers(names, name)}
 
 
 def apply_order(keys: Sequence[str], held: Mapping[str, Held]) -> list[str]:
@@ -136,6 +169,13 @@ def either_or_conflicts(targets: Mapping[str, Value], held: Mapping[str, Held]) 
     ]
 
 
+def without_foreign(wanted: Mapping[str, Value], held: Mapping[str, Held]) -> dict[str, Value]:
+    """`wanted` without knobs that somebody else wrote, and without their either-or partners."""
+    foreign = {key for key, item in held.items() if item.foreign}
+    kept = foreign | {name for key in foreign for name in _partners(held[key], held)}
+    return {key: value for key, value in wanted.items() if key not in kept}
+
+
 def _partners(item: Held, held: Mapping[str, Held]) -> list[str]:
     return [
         name
@@ -146,18 +186,27 @@ def _partners(item: Held, held: Mapping[str, Held]) -> list[str]:
     ]
 
 
-def _resetters(key: str, held: Mapping[str, Held]) -> list[str]:
-    return [
-        name
-        for name, item in held.items()
-        if name != key and any(c.kind == "resets" and covers(c.keys, key) for c in item.couplings)
-    ]
-
-
 def _is_half_restored(item: Held, live: Value | None) -> bool:
     """We changed it and it is back already: a restore was cut short right after it, and what it
     resets holds the kernel's default, which nobody wrote."""
     return item.observed is not None and live == item.original != item.observed
+
+
+def _is_stepping_stone(
+    item: Held, held: Mapping[str, Held], live: Mapping[str, Value | None], now: Value | None
+) -> bool:
+    """The 1 that a restore writes where both members of an either-or pair go back to 0 (see
+    ktune.proxy.actuator), left there by one that was cut short."""
+    return (
+        item.original == 0
+        and now == 1
+        and any(
+            held[name].zero_unwritable
+            and held[name].observed not in (None, 0)
+            and live.get(name) == held[name].original == 0
+            for name in _partners(item, held)
+        )
+    )
 
 
 def _before(key: str, held: Mapping[str, Held]) -> set[str]:
@@ -165,7 +214,7 @@ def _before(key: str, held: Mapping[str, Held]) -> set[str]:
     found: set[str] = set()
     for name, item in held.items():
         for coupling in item.couplings:
-            if coupling.kind in ("resets", "moves") and covers(coupling.keys, key):
+            if coupling.kind in _RESETTING and covers(coupling.keys, key):
                 found.add(name)
     return found
 

@@ -32,7 +32,14 @@ from ktune.proxy.model import (
     value_from_json,
     value_to_json,
 )
-from ktune.proxy.planner import Held, apply_order, covers, either_or_conflicts
+from ktune.proxy.planner import (
+    Held,
+    apply_order,
+    covers,
+    dragged_along,
+    either_or_conflicts,
+    without_foreign,
+)
 
 MAX_LEASE_S = 24 * 3600.0
 MAX_KNOBS = 2000
@@ -95,7 +102,7 @@ class Session:
         targets = self._targets(request["assignment"])
         lease_s = self._lease_seconds(request)
         foreign = self._witness_foreign()
-        wanted = {key: value for key, value in targets.items() if not self._held[key].foreign}
+        wanted = without_foreign(targets, self._held)
         self.deadline_s = boottime_s() + lease_s
         results: dict[str, WriteResult] = {}
         for _ in range(_ROUNDS):
@@ -113,7 +120,11 @@ class Session:
             results |= done
             self._acknowledge_all(differing)
         report = ApplyReport(
-            results=tuple(results.get(key) or self._untouched(key, wanted[key]) for key in wanted),
+            results=tuple(
+                results.get(key) or self._untouched(key, value)
+                for key, value in targets.items()
+                if key in wanted or (key in request["assignment"] and not self._held[key].foreign)
+            ),
             foreign=foreign,
         )
         return report.to_json()
@@ -295,7 +306,7 @@ class Session:
         seen: dict[str, Value | None] = {result.key: result.observed}
         for key in self._companions(result.key):
             seen[key] = self._access.read(self._held[key].tunable)
-        self._observe(seen, done=False)
+        self._observe(seen, wrote=result.key)
         self._written.remove(result.key)
         self._written.append(result.key)
 
@@ -303,24 +314,27 @@ class Session:
         seen: dict[str, Value | None] = {
             key: self._access.read(self._held[key].tunable) for key in targets
         }
-        self._observe(seen, done=True)
+        self._observe(seen, wrote=None)
 
-    def _observe(self, seen: dict[str, Value | None], *, done: bool) -> None:
+    def _observe(self, seen: dict[str, Value | None], *, wrote: str | None) -> None:
         for key, value in seen.items():
             if value is not None:
                 self._held[key].observed = value
-                self._held[key].pending = False
+                if wrote in (key, None):
+                    self._held[key].pending = False
         if self.journal is not None:
-            self.journal.append(observed_record(seen, done=done), durable=False)
+            self.journal.append(observed_record(seen, wrote=wrote), durable=False)
 
     def _companions(self, key: str) -> list[str]:
         mine = [name for coupling in self._rules[key].couplings for name in coupling.keys]
         return [name for name in self._held if name != key and covers(mine, name)]
 
     def _witness_foreign(self) -> tuple[ForeignWrite, ...]:
-        """Knobs of the set that somebody else wrote since we last looked; each is told once."""
+        """Knobs of the set, and partners that a write of ours would zero, that somebody else
+        wrote since we last looked; each is told once."""
         found = []
-        for key in self._limits:
+        partners = dragged_along(self._limits, self._held, kinds=("either_or",))
+        for key in [*self._limits, *sorted(partners - self._limits.keys())]:
             item = self._held[key]
             if item.foreign or item.kernel_moves:
                 continue
@@ -334,10 +348,16 @@ class Session:
                     )
         return tuple(found)
 
+    def _partner_is_foreign(self, key: str) -> bool:
+        partners = dragged_along([key], self._held, kinds=("either_or",))
+        return any(self._held[name].foreign for name in partners)
+
     def _untouched(self, key: str, value: Value) -> WriteResult:
         live = self._access.read(self._held[key].tunable)
         if live is None:
             return WriteResult(key, Outcome.MISSING, None, value, None, errno.ENOENT)
+        if live != value and self._partner_is_foreign(key):
+            return WriteResult(key, Outcome.REFUSED, live, value, live, errno.EBUSY)
         return WriteResult(key, Outcome.UNCHANGED, live, value, live)
 
 
