@@ -490,6 +490,23 @@ def test_both_members_of_an_either_or_pair_at_once_are_refused(
         assert not host_knobs.changed
 
 
+def test_a_foreign_ratio_is_not_zeroed_by_switching_to_the_bytes_form(
+    backend: FileBackend, host_knobs: HostKnobs
+) -> None:
+    host_knobs.write("/proc/sys/vm/dirty_ratio", "20")
+    with backend.open("vm.dirty_bytes", "vm.swappiness") as held:
+        held.apply({"vm.swappiness": 17}, deadline_s=LONG_S)
+        host_knobs.write("/proc/sys/vm/dirty_ratio", "42")
+        report = held.apply({"vm.dirty_bytes": 512 << 20}, deadline_s=LONG_S)
+        assert host_knobs.read("/proc/sys/vm/dirty_ratio") == "42"
+        assert report.foreign == (ForeignWrite("vm.dirty_ratio", 20, 42),)
+        again = held.apply({"vm.dirty_bytes": 512 << 20}, deadline_s=LONG_S)
+        assert [item.outcome for item in again.results if item.key == "vm.dirty_bytes"] == [
+            Outcome.REFUSED
+        ]
+    assert host_knobs.read("/proc/sys/vm/dirty_ratio") == "42"
+
+
 def test_huge_pages_and_the_reserve_they_move_come_back(
     backend: FileBackend, host_knobs: HostKnobs
 ) -> None:
@@ -519,6 +536,16 @@ def test_a_queue_depth_that_only_the_scheduler_reset_comes_back(
     loop.write("nr_requests", "96")
     with backend.open(loop.knob("scheduler")) as held:
         held.apply({loop.knob("scheduler"): "mq-deadline"}, deadline_s=LONG_S)
+    assert loop.read("nr_requests") == 96
+
+
+def test_a_queue_depth_held_at_its_original_comes_back_although_the_scheduler_resets_it(
+    backend: FileBackend, loop: LoopDevice
+) -> None:
+    loop.write("nr_requests", "96")
+    with backend.open(loop.knob("scheduler"), loop.knob("nr_requests")) as held:
+        assert held.apply({loop.knob("scheduler"): "mq-deadline"}, deadline_s=LONG_S).ok
+        assert loop.read("nr_requests") == 96
     assert loop.read("nr_requests") == 96
 
 
