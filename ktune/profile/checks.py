@@ -87,6 +87,6 @@ def _expert(profile: Profile) -> Iterator[Problem]:
         for key in assignment:
             if key not in known:
                 yield Problem(
-                    profile.where("expert", index, key),
+                    profile.where_key("expert", index, key),
                     f"expert: {shown(key)} is no knob of this profile{did_you_mean(key, known)}",
                 )

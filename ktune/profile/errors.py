@@ -76,5 +76,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def shown(value: object) -> str:
     """A value as an error quotes it: short, on one line, printable."""
-    text = repr(value)
+    text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+    text = "null" if value is None else text
     return text if len(text) <= 80 else text[:77] + "..."

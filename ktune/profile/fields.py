@@ -32,9 +32,14 @@ class Model(BaseModel):
     )
 
 
-def wrong(message: str, *, at: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    """An error whose text is ours, whatever braces it holds; `at` leads to the place inside."""
-    return PydanticCustomError("ktune", "{text}", {"text": message, "at": at})
+def wrong(
+    message: str, *, at: tuple[str | int, ...] = (), key: bool = False
+) -> PydanticCustomError:
+    """An error whose text is ours, whatever braces it holds.
+
+    `at` leads to the place inside; `key`: the key there is wrong, not its value.
+    """
+    return PydanticCustomError("ktune", "{text}", {"text": message, "at": at, "key": key})
 
 
 def _converted(convert: Callable[[str], T], what: str) -> Callable[[object], T]:
@@ -86,12 +91,13 @@ Flag = Annotated[bool, Strict()]
 Whole = Annotated[int, Strict()]
 Number = Annotated[float, BeforeValidator(_number)]
 
-Name = Annotated[
-    str, Strict(), Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", min_length=1, max_length=64)
-]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+PATH_PATTERN = r"^/[^\x00\n]*$"
+
+Name = Annotated[str, Strict(), Field(pattern=NAME_PATTERN, min_length=1, max_length=64)]
 """A name that is safe as a file name: no separators, no leading dot."""
 
-AbsolutePath = Annotated[str, Strict(), Field(pattern=r"^/[^\x00\n]*$", max_length=4096)]
+AbsolutePath = Annotated[str, Strict(), Field(pattern=PATH_PATTERN, max_length=4096)]
 
 Duration = Annotated[
     float,

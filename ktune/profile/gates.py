@@ -48,7 +48,7 @@ def pass_gates(profile: Profile, catalog: Catalog) -> Passed:
         match = catalog.find(key)
         reasons = [*_catalog_reasons(key, match, catalog), *_reasons(profile, match, kind)]
         if match is None or reasons:
-            mark = profile.where("knobs", kind, key)
+            mark = profile.where_key("knobs", kind, key)
             passed.refused.extend(Problem(mark, reason) for reason in reasons[:1])
         else:
             passed.wanted[key] = Wanted(kind, knob, match)
@@ -56,7 +56,7 @@ def pass_gates(profile: Profile, catalog: Catalog) -> Passed:
         match = catalog.find(key)
         reasons = [*_catalog_reasons(key, match, catalog), *_reasons(profile, match, None)]
         if match is None or reasons:
-            mark = profile.where("baseline", key)
+            mark = profile.where_key("baseline", key)
             passed.refused.extend(Problem(mark, reason) for reason in reasons[:1])
         else:
             passed.fixed[key] = match
@@ -105,7 +105,7 @@ def _twice(profile: Profile, passed: Passed) -> Iterator[Problem]:
         key = two if two in wanted else one
         at = ("knobs", wanted[key].kind, key) if key in wanted else ("baseline", key)
         yield Problem(
-            profile.where(*at),
+            profile.where_key(*at),
             f"{one} and {two} are one setting in two units (writing one zeroes the other): "
             "keep one of them",
         )

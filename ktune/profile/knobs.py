@@ -150,11 +150,15 @@ class Knobs(Model):
     def _keys_are_well_formed(self) -> Knobs:
         for key in self.sysctl:
             if not _SYSCTL.match(key):
-                raise wrong(f"{key!r} is no sysctl name such as vm.swappiness", at=("sysctl", key))
+                raise wrong(
+                    f"{key!r} is no sysctl name such as vm.swappiness", at=("sysctl", key), key=True
+                )
         for kind, prefix in (("sysfs", "/sys/"), ("cgroup", "/sys/fs/cgroup/")):
             for key in getattr(self, kind):
                 if not key.startswith(prefix) or _UNSAFE_PART.search(key):
-                    raise wrong(f"{key!r} is no plain path under {prefix}", at=(kind, key))
+                    raise wrong(
+                        f"{key!r} is no plain path under {prefix}", at=(kind, key), key=True
+                    )
         return self
 
     def all(self) -> dict[str, tuple[str, Knob]]:

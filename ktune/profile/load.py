@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ktune.errors import UsageError
@@ -53,6 +53,8 @@ def parse_profile(
 ) -> Profile:
     """Like `load_profile`, from bytes; `file` is the name that errors use."""
     tree = load_yaml(data, file=file)
+    if not isinstance(tree.value, Mapping):
+        raise ProfileError.at(tree.mark, "expected a mapping of keys to values, not a list or text")
     folders = _search_path(search_path)
     flat = flatten(tree, lambda name, node: _read_parent(name, node, folders))
     variables = Variables(

@@ -67,7 +67,7 @@ def _known_scope(value: object) -> object:
 
 Scope = Annotated[
     Annotated[Literal["host", "ephemeral"], Tag("word")] | Annotated[NetnsScope, Tag("netns")],
-    Discriminator(lambda value: "netns" if isinstance(value, dict) else "word"),
+    Discriminator(lambda value: "word" if isinstance(value, str) else "netns"),
     BeforeValidator(_known_scope),
 ]
 
@@ -115,7 +115,7 @@ def _known_baseline(value: object) -> object:
 
 Baseline = Annotated[
     Annotated[Literal["current"], Tag("current")] | Annotated[dict[str, Setting], Tag("explicit")],
-    Discriminator(lambda value: "explicit" if isinstance(value, dict) else "current"),
+    Discriminator(lambda value: "current" if isinstance(value, str) else "explicit"),
     BeforeValidator(_known_baseline),
 ]
 
@@ -222,7 +222,7 @@ class Profile(Model):
     )
     search: SearchSettings = Field(
         default_factory=SearchSettings,
-        description="How long and how to search.",
+        description="How candidates are proposed, how many, and when to stop.",
         examples=[{"sampler": "tpe", "trials": 40}],
     )
     promotion: Promotion = Field(
@@ -259,6 +259,13 @@ class Profile(Model):
     def where(self, *path: str | int) -> Mark:
         """The place of a value, or of the nearest thing around it that the file does have."""
         return self._source.tree.locate(path).mark if self._source else Mark("<profile>")
+
+    def where_key(self, *path: str | int) -> Mark:
+        """The place of the key that leads to a value."""
+        if self._source is None:
+            return Mark("<profile>")
+        node = self._source.tree.locate(path)
+        return node.key_mark or node.mark
 
     def better(self, metric: str) -> Direction | None:
         """Which way a metric gets better: by objective, constraint, or unit; None: not known."""

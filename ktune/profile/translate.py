@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from ktune.profile.errors import Mark, Problem, ProfileError, did_you_mean, shown
+from ktune.profile.fields import NAME_PATTERN, PATH_PATTERN
 from ktune.profile.yaml12 import Node
 
 M = TypeVar("M", bound=BaseModel)
 
+_PATTERNS = {
+    NAME_PATTERN: "a name of letters, digits, dots, dashes and underscores",
+    PATH_PATTERN: "an absolute path",
+}
+_SHORTER = (
+    ("greater than or equal to", "at least"),
+    ("less than or equal to", "at most"),
+    ("greater than", "more than"),
+)
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -24,8 +34,21 @@ def validate(model: type[M], tree: Node) -> M:
     try:
         return model.model_validate(tree.plain())
     except ValidationError as error:
-        problems = [_problem(model, tree, detail) for detail in error.errors(include_url=False)]
-    raise ProfileError(sorted(problems, key=_order))
+        details = error.errors(include_url=False)
+    raise ProfileError(
+        sorted(
+            (_problem(model, tree, item) for item in details if not _is_echo(item, details)),
+            key=_order,
+        )
+    )
+
+
+def _is_echo(detail: Any, details: Sequence[Any]) -> bool:
+    """A list whose items are wrong is also reported as too short."""
+    loc = detail["loc"]
+    return detail["type"] == "too_short" and any(
+        len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in details
+    )
 
 
 def _order(problem: Problem) -> tuple[str, int, int]:
@@ -37,7 +60,7 @@ def _problem(model: type[BaseModel], tree: Node, detail: Any) -> Problem:
     ctx: Mapping[str, Any] = detail.get("ctx", {})
     kind: str = detail["type"]
     if kind == "ktune":
-        return Problem(_value_mark(tree, (*loc, *ctx["at"])), f"{_name(tree, loc)}{ctx['text']}")
+        return _our_own(tree, loc, ctx)
     if kind == "missing":
         return Problem(tree.locate(loc[:-1]).mark, f"{_name(tree, loc[:-1])}{loc[-1]} is missing")
     if kind == "extra_forbidden":
@@ -50,8 +73,17 @@ def _problem(model: type[BaseModel], tree: Node, detail: Any) -> Problem:
     if kind in ("literal_error", "enum"):
         near = did_you_mean(str(value), _QUOTED.findall(str(ctx.get("expected", ""))))
     return Problem(
-        _value_mark(tree, loc), f"{_name(tree, loc)}{allowed}, found {shown(value)}{near}"
+        tree.locate(loc).mark, f"{_name(tree, loc)}{allowed}, found {shown(value)}{near}"
     )
+
+
+def _our_own(tree: Node, loc: tuple[str | int, ...], ctx: Mapping[str, Any]) -> Problem:
+    path = (*loc, *ctx["at"])
+    mark = _key_mark(tree, path) if ctx["key"] else tree.locate(path).mark
+    text: str = ctx["text"]
+    if text.startswith("expected") and "found" not in text:
+        text += f", found {shown(tree.locate(path).plain())}"
+    return Problem(mark, _name(tree, loc) + text)
 
 
 def _unknown_key(model: type[BaseModel], tree: Node, loc: tuple[str | int, ...]) -> Problem:
@@ -82,13 +114,17 @@ def _allowed(kind: str, ctx: Mapping[str, Any], message: str) -> str:
         case "finite_number":
             return "expected a finite number"
         case "string_pattern_mismatch":
-            return f"expected text that matches {ctx['pattern']}"
+            return (
+                f"expected {_PATTERNS.get(ctx['pattern'], 'text that matches ' + ctx['pattern'])}"
+            )
         case "too_short":
             return f"expected at least {ctx['min_length']} item(s)"
         case "too_long":
             return f"expected at most {ctx['max_length']} item(s)"
         case _:
             text = message.removeprefix("Input should be ").removeprefix("String should ")
+            for long, short in _SHORTER:
+                text = text.replace(long, short)
             return f"expected {text}" if text != message else message
 
 
@@ -104,10 +140,6 @@ def _name(tree: Node, loc: tuple[str | int, ...]) -> str:
             node = node.mapping[str(step)]
             parts.append(f".{step}" if parts else str(step))
     return "".join(parts) + ": " if parts else ""
-
-
-def _value_mark(tree: Node, loc: tuple[str | int, ...]) -> Mark:
-    return tree.locate(loc).mark
 
 
 def _key_mark(tree: Node, loc: tuple[str | int, ...]) -> Mark:

@@ -112,6 +112,8 @@ _RESETS = "flush_tcp_metrics, {drop_page_cache: PATH}, {command: [...]}"
 
 
 def _reset_tag(value: Any) -> str | None:
+    if isinstance(value, DropPageCache | ResetCommand):
+        return "command" if isinstance(value, ResetCommand) else "drop_page_cache"
     if isinstance(value, str):
         return "word" if value in set(ResetWord) else None
     if isinstance(value, dict) and len(value) == 1:
@@ -262,7 +264,9 @@ class Workload(Model):
     def _consistent(self) -> Workload:
         for name in self.env:
             if not name or "=" in name or "\0" in name:
-                raise wrong(f"{shown(name)} can't name an environment variable", at=("env", name))
+                raise wrong(
+                    f"{shown(name)} can't name an environment variable", at=("env", name), key=True
+                )
         if any("\0" in word for word in self.command) or not self.command[0]:
             raise wrong("the command needs a program and can't hold a NUL", at=("command",))
         return self

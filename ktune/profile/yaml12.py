@@ -149,6 +149,8 @@ def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 def _float_node(dumper: yaml.SafeDumper, number: float) -> yaml.ScalarNode:
     text = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(repr(number), repr(number))
+    if "e" in text and "." not in text:
+        text = text.replace("e", ".0e")  # PyYAML would tag 1e+16, which YAML 1.1 reads as text
     return dumper.represent_scalar("tag:yaml.org,2002:float", text)
 
 

@@ -1,0 +1,128 @@
+"""`ktune plan`, `profile` and `schema` as people call them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.profile.examples import HERE
+
+ROOT = HERE.parent.parent
+
+
+def ktune(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run the command; a traceback is always a failure."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ktune", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=cwd,
+        env={k: v for k, v in os.environ.items() if not k.startswith("KTUNE_")},
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_plan_explains_each_knob_and_changes_nothing() -> None:
+    before = Path("/proc/sys/vm/swappiness").read_text(encoding="utf-8")
+
+    done = ktune("plan", str(HERE / "good" / "host-memory.yaml"))
+
+    assert done.returncode == 0, done.stderr
+    for text in ("vm.swappiness", "/proc/sys/vm/swappiness", "Journaled", "Nothing was changed."):
+        assert text in done.stdout
+    assert Path("/proc/sys/vm/swappiness").read_text(encoding="utf-8") == before
+
+
+def test_plan_is_json_for_programs() -> None:
+    data = json.loads(ktune("plan", str(HERE / "good" / "host-memory.yaml"), "--json").stdout)
+
+    assert data["scope"] == "host"
+    assert {knob["key"] for knob in data["knobs"]} >= {"vm.swappiness"}
+    assert data["expected_duration_s"] > 0
+
+
+def test_plan_knows_shipped_profiles_by_name_and_offers_the_nearest() -> None:
+    done = ktune("plan", "quickstrat")
+
+    assert done.returncode == 2
+    assert "did you mean 'quickstart'?" in done.stderr
+
+
+def test_plan_refuses_with_exit_4_and_the_reason() -> None:
+    done = ktune("plan", str(HERE / "refused" / "never.yaml"))
+
+    assert done.returncode == 4
+    assert "never.yaml:9:5: kernel.core_pattern is never tuned" in done.stderr
+
+
+def test_validate_reports_all_problems_of_all_files() -> None:
+    good = HERE / "good" / "minimal.yaml"
+    bad = HERE / "bad" / "several-errors.yaml"
+
+    done = ktune("profile", "validate", str(good), str(bad))
+    listed = json.loads(ktune("profile", "validate", "--json", str(good), str(bad)).stdout)
+
+    assert done.returncode == 2
+    assert f"{good}: valid" in done.stdout
+    assert done.stderr.count("several-errors.yaml:") == 4
+    assert [len(item["problems"]) for item in listed] == [0, 4]
+    assert listed[1]["problems"][0]["line"] == 8
+
+
+def test_init_writes_a_profile_that_is_valid_and_never_overwrites(tmp_path: Path) -> None:
+    first = ktune("profile", "init", "mine", cwd=tmp_path)
+    again = ktune("profile", "init", "mine", cwd=tmp_path)
+
+    assert first.returncode == 0, first.stderr
+    assert ktune("profile", "validate", "mine.yaml", cwd=tmp_path).returncode == 0
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a b", "-", "x" * 65])
+def test_init_refuses_what_is_no_name(name: str, tmp_path: Path) -> None:
+    assert ktune("profile", "init", "--", name, cwd=tmp_path).returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_show_prints_the_profile_with_what_it_inherits(tmp_path: Path) -> None:
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    for name in ("inherits", "parents/net-base", "parents/memory-base"):
+        text = (HERE / "good" / f"{name}.yaml").read_text(encoding="utf-8")
+        (folder / f"{Path(name).name}.yaml").write_text(text, encoding="utf-8")
+
+    done = ktune("profile", "show", str(folder / "inherits.yaml"))
+    (tmp_path / "shown.yaml").write_text(done.stdout, encoding="utf-8")
+
+    assert "trials: 30" in done.stdout
+    assert ktune("profile", "validate", str(tmp_path / "shown.yaml")).returncode == 0
+
+
+def test_list_names_the_shipped_profiles() -> None:
+    names = {row["name"] for row in json.loads(ktune("profile", "list", "--json").stdout)}
+
+    assert "quickstart" in names
+
+
+def test_a_fifo_given_as_a_profile_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+
+    assert ktune("profile", "validate", str(tmp_path / "pipe.yaml")).returncode == 2
+
+
+def test_schema_check_finds_a_stale_file(tmp_path: Path) -> None:
+    assert ktune("schema", "-o", str(tmp_path)).returncode == 0
+    assert ktune("schema", "--check", "-o", str(tmp_path)).returncode == 0
+
+    (tmp_path / "profile.schema.json").write_text("{}", encoding="utf-8")
+
+    assert ktune("schema", "--check", "-o", str(tmp_path)).returncode == 1
