@@ -271,9 +271,9 @@ class Session:
         )
         folder = str(request["journal_dir"])
         path = os.path.join(folder, f"{run_id}-{os.getpid()}{SUFFIX}")
-        self._register(str(request["register_dir"]), path)
         journal = JournalWriter(path)
         self.journal = journal
+        self._register(str(request["register_dir"]), path)
         journal.append(header.to_json(), durable=False)
         ticket = journal.append(original_record(self._held, leased), durable=True)
         self._wait(journal, ticket)
