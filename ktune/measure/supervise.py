@@ -168,7 +168,8 @@ def _clear(
     group: WindowCgroup | None, still_running: int | None
 ) -> tuple[tuple[Leftover, ...], tuple[Leftover, ...]]:
     """Kill every remaining process of the job; returns (found running, survived SIGKILL)."""
-    _reap()
+    if _reap() and not (group and group.members()):
+        return (), ()
     found = {pid: name_of(pid) for pid in (*(group.members() if group else ()), *_children())}
     found.pop(still_running or 0, None)
     deadline = time.monotonic() + _KILL_PATIENCE_S
@@ -176,9 +177,10 @@ def _clear(
         if group is not None:
             group.kill()
         _kill(_children())
-        _reap()
+        # By waitpid's word, not by the list of children, which may miss one while others exit.
+        childless = _reap()
         remaining = {*_children(), *(group.members() if group else ())}
-        if not remaining or time.monotonic() > deadline:
+        if (childless and not remaining) or time.monotonic() > deadline:
             break
         time.sleep(0.002)
     return (
@@ -188,15 +190,18 @@ def _clear(
 
 
 def _children() -> list[int]:
-    """Our living children: the job's, and orphans that fell to us. By /proc, since
-    `/proc/PID/task/TID/children` needs CONFIG_PROC_CHILDREN."""
+    """Our living children: the job's, and orphans that fell to us."""
     me = str(os.getpid())
+    try:
+        with open(f"/proc/{me}/task/{me}/children", encoding="ascii") as file:
+            pids = file.read().split()
+    except OSError:  # CONFIG_PROC_CHILDREN is off
+        pids = [entry for entry in os.listdir("/proc") if entry.isdigit()]
     found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            fields = _stat_of(entry)
-            if len(fields) > 1 and fields[1] == me and fields[0] not in ("Z", "X"):
-                found.append(int(entry))
+    for pid in pids:
+        fields = _stat_of(pid)
+        if len(fields) > 1 and fields[1] == me and fields[0] not in ("Z", "X"):
+            found.append(int(pid))
     return found
 
 
@@ -217,14 +222,15 @@ def _kill(pids: Iterable[int]) -> None:
             continue
 
 
-def _reap() -> None:
+def _reap() -> bool:
+    """Collect what has ended; True when no child is left at all."""
     while True:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return
+            return True
         if pid == 0:
-            return
+            return False
 
 
 def name_of(pid: int) -> str:
