@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table
+from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table, warn
 from ktune.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def run(args: Namespace) -> int:
     from ktune.profile.host import host_facts
     from ktune.profile.load import load_profile
     from ktune.profile.resolve import resolve
+    from ktune.proxy.recover import pending
 
     facts = host_facts()
     paths = state_paths(args)
@@ -42,10 +43,15 @@ def run(args: Namespace) -> int:
         locate.profile_argument(args.profile), facts=facts, state_dir=str(paths.state)
     )
     plan = resolve(profile, load_catalog(), facts)
+    left_behind = [item for item in pending(paths) if item.condition.value == "pending"]
     if args.json:
-        print_json(plan.to_json())
-    else:
-        say(*plan_lines(plan))
+        print_json({**plan.to_json(), "pending": [str(item.path) for item in left_behind]})
+        return ExitCode.OK
+    say(*plan_lines(plan))
+    for item in left_behind:
+        warn(f"pending: a run that died left values in force ({item.path}): {item.reason}")
+    if left_behind:
+        warn(f"  what is shown as now may be its values; restore first: {paths.command('recover')}")
     return ExitCode.OK
 
 

@@ -61,6 +61,7 @@ def pass_gates(profile: Profile, catalog: Catalog) -> Passed:
         else:
             passed.fixed[key] = match
     passed.refused.extend(_twice(profile, passed))
+    passed.refused.extend(_unknown_in_relations(profile, catalog))
     return passed
 
 
@@ -68,7 +69,7 @@ def _catalog_reasons(key: str, match: Match | None, catalog: Catalog) -> Iterato
     if match is None:
         near = catalog.nearest(key)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        yield f"{key} is not in the catalog, so it can't be tuned{hint}"
+        yield f"{key} is not in the catalog, so nothing may touch it{hint}"
     elif match.entry.risk is Risk.NEVER:
         yield f"{key} is never tuned: {match.entry.reason}"
 
@@ -97,6 +98,15 @@ def _takes_effect(profile: Profile, entry: KnobEntry) -> bool:
     if profile.workload is None or entry.takes_effect is TakesEffect.NOW:
         return True
     return entry.takes_effect.value in [item.value for item in profile.workload.renews]
+
+
+def _unknown_in_relations(profile: Profile, catalog: Catalog) -> Iterator[Problem]:
+    """A relation may read any knob that the catalog knows; another name is a mistake."""
+    for index, relation in enumerate(profile.parsed_relations):
+        for key in relation.keys:
+            reasons = _catalog_reasons(key, catalog.find(key), catalog)
+            for reason in reasons:
+                yield Problem(profile.where("relations", index), f"relation {relation}: {reason}")
 
 
 def _twice(profile: Profile, passed: Passed) -> Iterator[Problem]:

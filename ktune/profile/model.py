@@ -274,7 +274,8 @@ class Profile(Model):
         for name, direction in stated:
             if name == metric:
                 return direction
-        unit = self.workload.metrics[metric].unit if self.workload else ""
+        known = self.workload.metrics.get(metric) if self.workload else None
+        unit = known.unit if known else ""
         if unit in ("s", "ms", "us", "ns"):
             return Direction.MINIMIZE
         return Direction.MAXIMIZE if unit.endswith("/s") else None

@@ -154,7 +154,7 @@ class MetricSource(StrEnum):
     KEY_VALUE = "key_value"
     """A line `field=number` or `field: number` of the command's output (the last one counts)."""
     JSON = "json"
-    """A dotted path in the last line of the output that is a JSON object."""
+    """A dotted path into the JSON document that the command prints: `jobs.0.read.iops`."""
     DURATION = "duration"
     """Seconds that the command ran (monotonic clock)."""
 
@@ -233,12 +233,14 @@ class Workload(Model):
     )
     warm_up: Amount | None = Field(
         default=None,
-        description="Work done first in each window that the command leaves out of its numbers.",
+        description="Work done first in each window that the command leaves out of its numbers; "
+        "the command finds the count in KTUNE_WARM_UP.",
         examples=[{"count": 500, "unit": "transactions"}],
     )
     measure: Amount | None = Field(
         default=None,
-        description="Work that a window measures: whole units, never a time slice.",
+        description="Work that a window measures: whole units, never a time slice; the command "
+        "finds the count in KTUNE_MEASURE.",
         examples=[{"count": 16000, "unit": "transactions"}],
     )
     usual_time: Duration | None = Field(
