@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from argparse import ArgumentParser, Namespace
 
-from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table
+from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table, warn
 from ktune.cli.recover import report_recoveries
 from ktune.errors import ExitCode, KtuneError
 from ktune.policy.rollback import (
@@ -18,8 +17,8 @@ from ktune.policy.rollback import (
 )
 from ktune.policy.stack import StackEntry
 from ktune.records.codec import encode
+from ktune.records.paths import StatePaths
 
-_HOLDER = re.compile(r"/proc/([0-9]+)/ns/net\Z")
 _SAID = {
     Ending.RESTORED: "rolled back",
     Ending.REBOOTED: "off the stack: the reboot had reset its knobs; nothing was written",
@@ -59,7 +58,7 @@ def run(args: Namespace) -> int:
         if args.json:
             print_json({"rolled_back": [encode(item) for item in done]})
         if args.all:
-            _end_kept_scopes(done)
+            _end_kept_scopes(paths)
     if not entries and not args.json:
         say("no policy is in force")
     foreign = any(item.foreign for item in done)
@@ -111,14 +110,13 @@ def _show(done: RolledBack) -> None:
     )
 
 
-def _end_kept_scopes(done: list[RolledBack]) -> None:
+def _end_kept_scopes(paths: StatePaths) -> None:
     """`tune --keep-scope` leaves a process that holds the namespace: nothing needs it any more."""
     from ktune.measure.scope import end_kept
+    from ktune.records.kept import take_all
 
-    for item in done:
-        match = _HOLDER.match(item.entry.scope.netns or "")
-        if match and item.ending is Ending.RESTORED:
-            try:
-                end_kept(int(match[1]), item.entry.scope.cookie)
-            except (OSError, KtuneError):
-                continue  # it ends by itself
+    for kept in take_all(paths):
+        try:
+            end_kept(kept.pid, kept.cookie)
+        except (OSError, KtuneError) as error:
+            warn(f"the kept namespace of process {kept.pid} ends by itself: {error}")

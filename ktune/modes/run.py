@@ -21,11 +21,12 @@ from ktune.profile.locate import profile_argument
 from ktune.profile.model import Profile
 from ktune.profile.plan import Plan
 from ktune.profile.resolve import resolve
-from ktune.proxy.client import LeaseRequest
+from ktune.proxy.client import Lease, LeaseRequest
 from ktune.proxy.guardian.recovery import Recovery, RecoveryOutcome
 from ktune.proxy.model import ForeignWrite
 from ktune.proxy.recover import recover
 from ktune.records import history
+from ktune.records.kept import KeptScopeRecord, remember
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study
 from ktune.records.types import StudyManifest, StudyStatus
@@ -132,8 +133,10 @@ def _execute(run: _Run) -> RunResult:
     observe(Note(f"study {study.id}, seed {run.settings.seed}"))
     request = LeaseRequest(study.id, f"tune {run.plan.profile.name}", str(history.actor()))
     tuning: Tuning | None = None
+    lease: Lease | None = None
     try:
         with stage(run.plan, run.paths, request) as standing:
+            lease = standing.lease
             _check_baseline(run.plan, standing)
             tuning = Tuning(
                 run.plan,
@@ -145,11 +148,11 @@ def _execute(run: _Run) -> RunResult:
                 search_only=run.options.search_only,
             )
             done = tuning.run()
-            kept = standing.keep_scope() if run.options.keep_scope else None
+            kept = _keep(run, standing) if run.options.keep_scope else ""
             restored = standing.lease.release()
     except KeyboardInterrupt as interrupt:
         end_quietly(study, StudyStatus.INTERRUPTED, str(interrupt) or "Ctrl-C")
-        _say_interrupted(run, tuning)
+        _say_interrupted(run, tuning, lease)
         raise
     except KtuneError as error:
         end_quietly(study, StudyStatus.FAILED, error.message)
@@ -161,7 +164,7 @@ def _execute(run: _Run) -> RunResult:
         study=study,
         outcome=done.outcome,
         foreign=[*done.foreign, *_told_once(restored.foreign, done.foreign)],
-        kept_netns=kept.ref.netns if kept else "",
+        kept_netns=kept,
         unrestored=[item.key for item in restored.failed],
     )
 
@@ -179,7 +182,17 @@ def _check_baseline(plan: Plan, standing: Stage) -> None:
         )
 
 
-def _say_interrupted(run: _Run, tuning: Tuning | None) -> None:
+def _keep(run: _Run, standing: Stage) -> str:
+    """The path of the namespace that stays; empty where the scope is not the run's own."""
+    kept = standing.keep_scope()
+    if kept is None:
+        run.observe(Note("--keep-scope: this scope is not the run's own, it stays anyway"))
+        return ""
+    remember(run.paths, KeptScopeRecord(kept.pid, kept.cookie))
+    return kept.ref.netns
+
+
+def _say_interrupted(run: _Run, tuning: Tuning | None, lease: Lease | None) -> None:
     best = tuning.best() if tuning else None
     if best is not None:
         run.observe(
@@ -188,8 +201,18 @@ def _say_interrupted(run: _Run, tuning: Tuning | None) -> None:
                 f"({assignment_text(best.assignment)})"
             )
         )
-    run.observe(Note("interrupted: every knob is restored"))
+    run.observe(Note(f"interrupted: {_restored_text(lease)}"))
     run.observe(Note(f"go on with: {run.paths.command('tune', '--resume', run.study.id)}"))
+
+
+def _restored_text(lease: Lease | None) -> str:
+    report = lease.restored if lease else None
+    if report is None:
+        return "nothing was written" if lease is None else "run `ktune recover` to be sure"
+    if not report.verified:
+        return f"NOT restored: {', '.join(item.key for item in report.failed)}"
+    kept = [item.key for item in report.foreign]
+    return "every knob is restored" + (f", kept as foreign: {', '.join(kept)}" if kept else "")
 
 
 def _manifest(plan: Plan, settings: Settings, argument: str) -> StudyManifest:

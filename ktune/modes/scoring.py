@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,9 +69,9 @@ class Goals:
                 worse = -log_ratio(base, value, limit.direction)
                 found[f"{limit.metric} worse"] = worse - limit.margin
             if limit.at_most is not None:
-                found[f"{limit.metric} at most"] = value - limit.at_most
+                found[f"{limit.metric} at most"] = _excess(value, limit.at_most)
             if limit.at_least is not None:
-                found[f"{limit.metric} at least"] = limit.at_least - value
+                found[f"{limit.metric} at least"] = _excess(limit.at_least, value)
         return found
 
     @property
@@ -105,3 +106,11 @@ class Goals:
                 [goal.metric for goal in self.objectives] + [limit.metric for limit in self.limits]
             )
         )
+
+
+def _excess(value: float, bound: float) -> float:
+    """How far above its bound, as a log ratio like all other constraints (the sampler adds them
+    up); where there is no ratio, 1 for broken and -1 for kept."""
+    if value > 0 and bound > 0:
+        return math.log(value / bound)
+    return 1.0 if value > bound else -1.0

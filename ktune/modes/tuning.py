@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from ktune.errors import KtuneError
+from ktune.evidence.coin import not_of_the_coin
 from ktune.evidence.decide import Decision, Outcome, Rule, Test
 from ktune.evidence.estimate import Bound, Estimate, bound_constraint, estimate_gain
 from ktune.evidence.pairs import Direction, PairResult, PairState, change_of
@@ -34,6 +36,7 @@ from ktune.records.types import (
     ConstraintRecord,
     GainRecord,
     PairCounts,
+    Phase,
     Proof,
     ProofOutcome,
     RuleRecord,
@@ -176,11 +179,13 @@ class Tuning:
             further_pairs=list(self._earlier.further_pairs.get(number, ())),
         )
         decision = collaboration.decide()
+        self._audit(Phase.DECISION, collaboration.decision_pairs)
         estimate: Estimate | None = None
         bounds: tuple[Bound, ...] = ()
         judged = Verdict(False, decision.reason)
         if decision.outcome is Outcome.IMPROVED:
             pairs = collaboration.measure_gain()
+            self._audit(Phase.AFTER, pairs)
             estimate = estimate_gain(pairs, self._direction)
             bounds = self._bounds(pairs)
             judged = verdict(decision, estimate, bounds)
@@ -198,6 +203,12 @@ class Tuning:
             decided_at=clock.now(),
             reason=judged.reason,
         )
+
+    def _audit(self, phase: Phase, pairs: Sequence[PairResult]) -> None:
+        """A proof over pairs whose order is not the coin's has an unknown error rate."""
+        wrong = not_of_the_coin(self._settings.seed, phase.value, pairs)
+        if wrong:
+            raise KtuneError(f"pairs {wrong} did not run in the order of their coin: no proof")
 
     def _nothing(self, why: str) -> Proof:
         return Proof(
@@ -222,7 +233,7 @@ class Tuning:
         return GainRecord("+".join(names), main.gain, (main.low, main.high), main.level)
 
     def _bounds(self, pairs: Sequence[PairResult]) -> tuple[Bound, ...]:
-        alpha = self._settings.rule.alpha
+        alpha = self._settings.rule.level
         return tuple(
             bound_constraint(pairs, limit.metric, limit.margin, limit.direction, alpha)
             for limit in self._settings.goals.limits
@@ -247,7 +258,7 @@ class Tuning:
             *((Origin.EXPERT, expert) for expert in plan.expert),
         ):
             wanted = {key: value for key, value in assignment.items() if key in searched}
-            problem = space.why_not(wanted)
+            problem = space.why_not(wanted, enqueued=True)
             if problem is None:
                 search.enqueue(wanted, origin)
             elif origin is Origin.EXPERT:
