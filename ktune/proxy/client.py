@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from ktune.errors import ExitCode, KtuneError, RefusedError
 from ktune.kernel.namespaces import NamespaceRef
@@ -143,14 +143,8 @@ class Lease:
             self._lose(str(error))
         if reply["ok"]:
             return reply
-        if reply["kind"] == "journal":
-            report = RestoreReport.from_json(reply["report"])
-            self.restored = report
-            self._finish()
-            raise LeaseLost(
-                f"{reply['error']}; " + _state_of(report),
-                hint="free space in the state directory, or choose another with --state-dir",
-            )
+        if reply["kind"] in _LAST_WORDS:
+            self._end_with(reply)
         raise RefusedError(
             f"the guardian refuses: {reply['error']}", hint=_HINTS.get(reply["kind"], "")
         )
@@ -163,8 +157,30 @@ class Lease:
             if reply.get("id", self._asked) == self._asked:
                 return reply
 
-    def _lose(self, why: str) -> None:
+    def _end_with(self, last: Json) -> NoReturn:
+        """The guardian ended the lease and restored."""
+        self.restored = RestoreReport.from_json(last["report"])
+        self._finish(patience_s=3)
+        raise LeaseLost(
+            f"{last['error']}; {_state_of(self.restored)}", hint=_LAST_WORDS[last["kind"]]
+        )
+
+    def _last_words(self) -> Json | None:
+        """What a guardian said before it hung up, if it could."""
+        self._channel.sock.settimeout(0.5)
+        try:
+            while True:
+                message = self._channel.receive()
+                if message.get("kind") in _LAST_WORDS:
+                    return message
+        except (ChannelClosed, ProxyError, OSError):
+            return None
+
+    def _lose(self, why: str) -> NoReturn:
         """The guardian is gone: end it for certain, restore from its journal, say what is so."""
+        last = self._last_words()
+        if last is not None:
+            self._end_with(last)
         self._over = True
         self._channel.close()
         self._process.kill()
@@ -182,14 +198,20 @@ class Lease:
         said = _state_of(recovery.report) if recovery.report else f"recovery: {recovery.reason}"
         raise LeaseLost(f"the guardian is gone: {why}; {said}", exit_code=ExitCode.FAILED)
 
-    def _finish(self) -> None:
+    def _finish(self, *, patience_s: float = 10) -> None:
         self._over = True
         self._channel.close()
         try:
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=patience_s)
         except subprocess.TimeoutExpired:
             return  # only its last records are stuck; the knobs are as reported
 
+
+_LAST_WORDS = {
+    "journal": "free space in the state directory, or choose another with --state-dir",
+    "ended": "",
+}
+"""Kinds of the message that ends a lease against its client's will, with a hint."""
 
 _HINTS = {
     "not-allowed": "only knobs of the catalog's tunable set can be leased: `ktune knobs search`",

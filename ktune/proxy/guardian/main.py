@@ -59,10 +59,12 @@ class Guardian:
             while not self._session.finished:
                 self._wait_for_request()
                 self._answer(self._channel.receive())
-        except (Interrupted, ChannelClosed):
+        except ChannelClosed:
             self._session.release()
+        except Interrupted as reason:
+            self._end("ended", f"the lease is over: {reason}")
         except OSError as error:
-            self._end_after_failure(f"the journal can't be written: {error.strerror or error}")
+            self._end("journal", f"the journal can't be written: {error.strerror or error}")
         finally:
             self._session.release()
             self._linger()
@@ -97,11 +99,12 @@ class Guardian:
             case other:
                 raise ProxyError("protocol", f"unknown request {other!r}")
 
-    def _end_after_failure(self, why: str) -> None:
+    def _end(self, kind: str, why: str) -> None:
+        """Restore, then say so: the last message of a lease that ends against its client's will."""
         report = self._session.release()
         try:
             self._channel.send(
-                {"ok": False, "kind": "journal", "error": why, "report": report.to_json()}
+                {"ok": False, "kind": kind, "error": why, "report": report.to_json()}
             )
         except ChannelClosed:
             return  # nobody left to tell; the knobs are back

@@ -273,11 +273,16 @@ class Session:
         path = os.path.join(folder, f"{run_id}-{os.getpid()}{SUFFIX}")
         journal = JournalWriter(path)
         self.journal = journal
-        self._register(str(request["register_dir"]), path)
-        journal.append(header.to_json(), durable=False)
-        ticket = journal.append(original_record(self._held, leased), durable=True)
-        self._wait(journal, ticket)
-        sync_folder(folder)
+        try:
+            self._register(str(request["register_dir"]), path)
+            journal.append(header.to_json(), durable=False)
+            ticket = journal.append(original_record(self._held, leased), durable=True)
+            self._wait(journal, ticket)
+            sync_folder(folder)
+        except OSError:
+            os.unlink(path)  # it says nothing, and nothing was written
+            self._unregister()
+            raise
 
     def _register(self, folder: str, journal: str) -> None:
         """Leave a name under the runtime directory, so that `recover` finds the journal whatever
