@@ -32,6 +32,9 @@ class Client:
         outcomes = {item.key: item.outcome.value for item in report.results}
         return {"good": report.ok, "outcomes": outcomes, "problems": report.problems}
 
+    def ping(self, raw: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
     def release(self, raw: dict[str, Any]) -> dict[str, Any]:
         return {"report": asdict(self.lease.release())}
 

@@ -266,7 +266,7 @@ def test_a_lease_that_is_not_renewed_is_undone(backend: FileBackend, net: Net) -
     held = backend.open(FIN, namespace=net.ref)
     held.apply({FIN: 17}, deadline_s=SHORT_S)
     wait_until(lambda: net.read(FIN) == before)
-    with pytest.raises(LeaseLost):
+    with pytest.raises(LeaseLost, match=r"was not renewed; every knob is back \(1 restored"):
         held.apply({FIN: 18}, deadline_s=LONG_S)
     assert net.read(FIN) == before
 
@@ -341,6 +341,8 @@ def test_a_terminated_guardian_restores(backend: FileBackend, net: Net) -> None:
     held.apply({FIN: 17}, deadline_s=LONG_S)
     os.kill(held.guardian_pid, signal.SIGTERM)
     wait_until(lambda: net.read(FIN) == before)
+    with pytest.raises(LeaseLost, match="SIGTERM; every knob is back"):
+        held.check()
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGQUIT", "SIGPIPE", "SIGTSTP"])
