@@ -76,7 +76,7 @@ def parse(kind: ValueType, text: str) -> Value:
 
 
 def format_value(kind: ValueType, value: Value) -> str:
-    """The text to write for `value`: no leading zeros (the kernel reads `080` as octal), no newline.
+    """The text to write for `value`; no leading zeros (`080` is octal to the kernel).
 
     Raises:
         ValueFormatError: the value is not of that type.
