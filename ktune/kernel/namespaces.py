@@ -16,6 +16,8 @@ from dataclasses import dataclass
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 _SO_NETNS_COOKIE = 71
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+"""A path out of a forged journal may be a pipe: opening it must not block."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -42,7 +44,7 @@ def unshare(flags: int) -> None:
 
 def setns(path: str, kind: int) -> None:
     """setns(2) on a namespace file. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, _OPEN_FLAGS)
     try:
         if _LIBC.setns(fd, kind):
             _raise(f"setns {path}")
@@ -52,7 +54,7 @@ def setns(path: str, kind: int) -> None:
 
 def enter(ref: NamespaceRef) -> None:
     """Move this (single-threaded) process into a scope: user namespace first, then network."""
-    netns = os.open(ref.netns, os.O_RDONLY | os.O_CLOEXEC)
+    netns = os.open(ref.netns, _OPEN_FLAGS)
     try:
         if ref.userns:
             setns(ref.userns, CLONE_NEWUSER)
