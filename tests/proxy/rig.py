@@ -87,11 +87,11 @@ class Net:
 
     def read(self, key: str) -> Value:
         """The value in force in the namespace."""
-        return parse(tunable(key).type, self._inside(Path(sysctl_path(key)).read_text))
+        return parse(tunable(key).type, self.inside(Path(sysctl_path(key)).read_text))
 
     def write(self, key: str, text: str) -> None:
         """Write as an administrator would: not through ktune."""
-        self._inside(lambda: write_knob(sysctl_path(key), text))
+        self.inside(lambda: write_knob(sysctl_path(key), text))
 
     def close(self) -> None:
         """End the holder; the namespace goes with the last process in it."""
@@ -100,7 +100,8 @@ class Net:
         if self._holder.stdout:
             self._holder.stdout.close()
 
-    def _inside(self, action: Callable[[], Any]) -> Any:
+    def inside(self, action: Callable[[], Any]) -> Any:
+        """Do something there, in this process."""
         home = "/proc/thread-self/ns/net"
         back = os.open(home, os.O_RDONLY | os.O_CLOEXEC)
         try:
