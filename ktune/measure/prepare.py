@@ -31,8 +31,10 @@ def preload(job: Job) -> None:
         importlib.import_module(job.bundled)
 
 
-def become(job: Job, group: WindowCgroup | None, stdout: int, stderr: int, fail: int) -> NoReturn:
-    """Turn this fresh fork into the command. Never returns."""
+def become(
+    job: Job, group: WindowCgroup | None, *, parent: int, stdout: int, stderr: int, fail: int
+) -> NoReturn:
+    """Turn this fresh fork of `parent` into the command. Never returns."""
     step = "prepare"
     code = 127
     try:
@@ -51,7 +53,7 @@ def become(job: Job, group: WindowCgroup | None, stdout: int, stderr: int, fail:
             rights.change_user(job.uid, job.gid or 0, list(job.groups))
         if job.uid or job.userns:
             rights.drop_capabilities()
-        rights.die_with_parent()
+        rights.die_with_parent(parent)
         rights.no_new_privileges()
         step = "execute"
         os.chdir("/")

@@ -27,9 +27,15 @@ def become_subreaper() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def die_with_parent() -> None:
-    """SIGKILL when the parent ends; a change of uid clears it, so it comes after that."""
+def die_with_parent(parent: int) -> None:
+    """SIGKILL when the parent ends; a change of uid clears it, so it comes after that.
+
+    `parent` is its process id, taken before the fork: one that has ended already sends nothing
+    any more, so this process then ends at once.
+    """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def no_new_privileges() -> None:

@@ -82,6 +82,7 @@ def _run(job: Job, control: int, group: WindowCgroup | None) -> Outcome:
     fail_read, fail_write = os.pipe()
     out, err = _Tail(out_read, limit), _Tail(err_read, limit // 8 or 1)
     sys.stdout.flush()
+    parent = os.getpid()
     try:
         pid = os.fork()
     except OSError as error:
@@ -91,7 +92,7 @@ def _run(job: Job, control: int, group: WindowCgroup | None) -> Outcome:
         err.close()
         return Outcome(failed_step="fork", errno=error.errno or 0, message=str(error))
     if pid == 0:
-        become(job, group, out_write, err_write, fail_write)
+        become(job, group, parent=parent, stdout=out_write, stderr=err_write, fail=fail_write)
     for fd in (out_write, err_write, fail_write):
         os.close(fd)
     failure = _failure(fail_read, job.timeout_s)

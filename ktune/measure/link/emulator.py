@@ -79,6 +79,7 @@ def _settle_peer() -> None:
 
 def _start_server(port: int, devices: tuple[int, int]) -> int:
     listener = listen(port)
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         listener.close()
@@ -88,7 +89,7 @@ def _start_server(port: int, devices: tuple[int, int]) -> int:
         for fd in (0, 1, *devices):
             os.close(fd)
         rights.drop_capabilities()
-        rights.die_with_parent()
+        rights.die_with_parent(parent)
         serve(listener)
     finally:
         os._exit(1)
