@@ -60,10 +60,10 @@ def inspect(path: Path) -> PendingJournal:
         return PendingJournal(path, JournalCondition.REFUSED, str(error))
     if state.status is JournalStatus.COMMITTED:
         return PendingJournal(path, JournalCondition.COMMITTED, state=state)
+    if state.status is JournalStatus.CLOSED:  # also while its guardian still ends
+        return PendingJournal(path, JournalCondition.CLOSED, state=state)
     if held:
         return PendingJournal(path, JournalCondition.ACTIVE, "its guardian lives", state)
-    if state.status is JournalStatus.CLOSED:
-        return PendingJournal(path, JournalCondition.CLOSED, state=state)
     if state.header.boot_id != boot_id():
         why = "from another boot: the restart has reset its knobs"
         return PendingJournal(path, JournalCondition.OTHER_BOOT, why, state)
