@@ -68,7 +68,7 @@ class Variables:
         if name in self._known:
             return self._known[name]
         if name.startswith(_DISK):
-            return _disk(name.removeprefix(_DISK), mark)
+            return self._disk(name.removeprefix(_DISK), mark)
         if name.startswith(_VARS):
             return self._variable(name, mark)
         share = _SHARE.match(name)
@@ -82,6 +82,11 @@ class Variables:
             f"(known: {', '.join(known)}; a number may be multiplied or divided: "
             "${mem.total / 4})",
         )
+
+    def _disk(self, place: str, mark: Mark) -> str:
+        """`disk.of:/PATH`, or the disk of what a variable names: `disk.of:state_dir`."""
+        named = place == "state_dir" or place.startswith(_VARS)
+        return _disk(str(self._value(place, mark)) if named else place, mark)
 
     def _variable(self, name: str, mark: Mark) -> Scalar:
         short = name.removeprefix(_VARS)

@@ -83,8 +83,8 @@ def _found(study: Study, proof: Proof | None) -> Iterator[str]:
     for item in proof.constraints:
         held = "held" if item.held else "NOT held"
         yield (
-            f"  constraint  {item.metric}: {item.change:+.1%}, at most {item.upper:+.1%}, "
-            f"allowed {item.margin:+.1%}: {held}"
+            f"  constraint  {item.metric}: {_worse(item.change)}, for certain not worse than "
+            f"{_worse(item.upper)} (allowed: {item.margin:.1%} worse): {held}"
         )
     if proof.claimed_by_search is not None:
         yield (
@@ -94,6 +94,11 @@ def _found(study: Study, proof: Proof | None) -> Iterator[str]:
     yield ""
     yield "Settings:"
     yield from _settings(proof.baseline, proof.assignment)
+
+
+def _worse(change: float) -> str:
+    """A constraint's change is a worsening: below 0 it is a gain."""
+    return f"{change:.1%} worse" if change > 0 else f"{-change:.1%} better"
 
 
 def _rule(proof: Proof) -> Iterator[str]:

@@ -103,3 +103,10 @@ def test_the_disk_of_a_path_that_is_not_there_yet_is_its_parents() -> None:
         pytest.skip("the root file system is not on a disk")
 
     assert host.disk_of("/no/such/folder/yet") == root
+
+
+def test_the_disk_of_a_variable_is_the_disk_of_its_path(small_host: HostFacts) -> None:
+    variables = _variables(small_host, "data: /proc")
+
+    with pytest.raises(ProfileError, match=r"\$\{disk\.of:/proc\}"):
+        variables.text("${disk.of:vars.data}", MARK)
