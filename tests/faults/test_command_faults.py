@@ -1,0 +1,545 @@
+"""Every fault through the command line, on the real kernel, with the real guardian.
+
+After each: every knob as before (or foreign and reported), the documented exit code, no traceback
+(`Running.end` looks for one every time).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ktune.proxy.journal import decode, encode
+from tests.conftest import HostKnobs
+from tests.faults import resources
+from tests.faults.commands import DONE, FIN, HOLD, RATE, Bench
+from tests.faults.tracer import HeldAtWrite
+from tests.proxy.rig import LoopDevice, Net, alive, wait_until
+
+LOW = "net.ipv4.ipfrag_low_thresh"
+HIGH = "net.ipv4.ipfrag_high_thresh"
+PORTS = "net.ipv4.ip_local_port_range"
+
+
+class Before:
+    """What the namespace held before the run."""
+
+    def __init__(self, net: Net, *keys: str) -> None:
+        self._net = net
+        self._found = {key: net.read(key) for key in keys}
+
+    def holds(self) -> bool:
+        return {key: self._net.read(key) for key in self._found} == self._found
+
+
+@pytest.fixture
+def before(net: Net) -> Before:
+    return Before(net, FIN, RATE, LOW, HIGH, PORTS)
+
+
+def nothing_pending(bench: Bench) -> bool:
+    return bench.run("status", "--json").json["journals"] == []
+
+
+# --- a run that nobody breaks ---------------------------------------------------------------------
+
+
+def test_an_undisturbed_run_finds_the_improvement_and_restores(
+    net_bench: Bench, before: Before
+) -> None:
+    ended = net_bench.tune("--json")
+    assert (ended.code, ended.json["outcome"]) == (0, "improved")
+    assert before.holds()
+    assert nothing_pending(net_bench)
+
+
+# --- death ----------------------------------------------------------------------------------------
+
+
+def test_a_tuner_killed_in_a_window_is_undone_by_its_guardian(
+    net_bench: Bench, net: Net, before: Before
+) -> None:
+    net_bench.hook(HOLD)
+    running = net_bench.tune_until_hooked()
+    assert not before.holds()
+    running.kill()
+    wait_until(before.holds)
+    wait_until(lambda: nothing_pending(net_bench))
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_restores_and_names_the_command_that_resumes(
+    net_bench: Bench, before: Before, name: signal.Signals, code: int
+) -> None:
+    net_bench.hook(HOLD)
+    running = net_bench.tune_until_hooked()
+    running.signal(name)
+    ended = running.end()
+    assert ended.code == code
+    assert before.holds()
+    assert "every knob is restored" in ended.err
+    assert "tune --resume" in ended.err
+
+
+def test_an_interrupted_study_is_resumed_by_the_command_it_named(
+    net_bench: Bench, before: Before
+) -> None:
+    net_bench.hook(HOLD)
+    running = net_bench.tune_until_hooked()
+    running.signal(signal.SIGINT)
+    study = running.end().err.partition("--resume ")[2].split()[0]
+    net_bench.hook("")
+    assert net_bench.run("tune", "--resume", study, "--quiet").code == 0
+    assert before.holds()
+
+
+def test_a_tuner_whose_guardian_is_killed_restores_and_stops(
+    net_bench: Bench, before: Before
+) -> None:
+    net_bench.hook(HOLD)
+    running = net_bench.tune_until_hooked()
+    os.kill(running.guardian, signal.SIGKILL)
+    ended = running.end()
+    assert ended.code == 1
+    assert "the guardian is gone" in ended.err
+    assert "every knob is back" in ended.err
+    assert before.holds()
+    assert nothing_pending(net_bench)
+
+
+@pytest.mark.parametrize("command", ["tune", "apply", "rollback", "recover"])
+def test_after_both_died_status_says_so_and_the_next_writing_command_restores(
+    net_bench: Bench, before: Before, command: str
+) -> None:
+    words = ["--all"] if command == "rollback" else []
+    if command == "apply":
+        words = [str(policy(net_bench)), "--yes"]
+    net_bench.hook(HOLD)
+    running = net_bench.tune_until_hooked()
+    running.kill_with_guardian()
+    assert not before.holds()
+    for reader in (["status"], ["plan", str(net_bench.profile)], ["tune", "--dry-run"]):
+        if reader[0] == "tune":
+            reader.append(str(net_bench.profile))
+        said = net_bench.run(*reader)
+        assert not before.holds(), f"{reader} wrote"
+        if reader == ["status"]:
+            assert "ktune recover" in said.out + said.err or "pending" in said.out + said.err
+    net_bench.hook("")
+    if command == "tune":
+        assert net_bench.tune("--search-only").code in DONE
+    else:
+        assert net_bench.run(command, *words).code == 0
+    if command == "apply":
+        assert net_bench.run("rollback", "--all").code == 0
+    assert before.holds()
+    assert nothing_pending(net_bench)
+
+
+def test_the_death_of_the_tuners_whole_group_is_undone(net_bench: Bench, before: Before) -> None:
+    net_bench.hook(HOLD)
+    with resources.v2_cgroup() as group:
+        if group is None or not (group / "cgroup.kill").exists():
+            pytest.skip("needs cgroup v2 with cgroup.kill (Linux 5.14)")
+        running = net_bench.tune_until_hooked(joins=[group])
+        assert not before.holds()
+        resources.limit(group, "cgroup.kill", 1)
+        assert running.process.wait(timeout=30) == -signal.SIGKILL
+        wait_until(before.holds)
+        wait_until(lambda: not (group / "cgroup.procs").read_text())
+    wait_until(lambda: nothing_pending(net_bench))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["between-writes", "before-read-back"])
+def test_death_of_both_around_a_write_is_restored_by_recover(
+    net_bench: Bench, before: Before, after: bool
+) -> None:
+    net_bench.hook('if [ "$window" -eq 1 ]; then here; sleep 1; fi')
+    running = net_bench.tune_until_hooked()  # the baseline's window: nothing is written yet
+    guardian = running.guardian
+    with HeldAtWrite(guardian, "/icmp_ratelimit", after=after) as held:
+        held.wait()
+        assert not before.holds()
+        os.kill(guardian, signal.SIGKILL)
+        running.kill()
+    wait_until(lambda: not alive(guardian))
+    assert not before.holds()
+    assert net_bench.run("recover").code == 0
+    assert before.holds()
+
+
+# --- starvation -----------------------------------------------------------------------------------
+
+
+def test_a_tuner_killed_for_its_memory_is_undone(net_bench: Bench, before: Before) -> None:
+    net_bench.hook(HOLD)
+    with resources.v1_cgroup("memory") as group:
+        if group is None:
+            pytest.skip("needs the cgroup v1 memory controller")
+        resources.limit(group, "memory.limit_in_bytes", 400 << 20)
+        running = net_bench.tune_until_hooked(joins=[group])
+        Path(f"/proc/{running.pid}/oom_score_adj").write_text("1000")
+        hog = subprocess.Popen(
+            ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$0" -c "{HOG}"', sys.executable]
+        )
+        assert running.process.wait(timeout=60) == -signal.SIGKILL
+        hog.kill()
+        hog.wait()
+        wait_until(before.holds)
+    wait_until(lambda: nothing_pending(net_bench))
+
+
+def test_without_a_free_pid_the_run_ends_with_every_knob_back(
+    net_bench: Bench, before: Before
+) -> None:
+    net_bench.hook('if [ "$window" -eq 3 ]; then here; sleep 1; fi')
+    with resources.v1_cgroup("pids") as group:
+        if group is None:
+            pytest.skip("needs the cgroup v1 pids controller")
+        running = net_bench.tune_until_hooked(joins=[group])
+        resources.limit(group, "pids.max", 1)
+        ended = running.end()
+    assert ended.code == 1
+    assert before.holds()
+    assert nothing_pending(net_bench)
+
+
+def test_without_a_free_pid_at_the_start_nothing_is_written(
+    net_bench: Bench, before: Before
+) -> None:
+    with resources.v1_cgroup("pids") as group:
+        if group is None:
+            pytest.skip("needs the cgroup v1 pids controller")
+        resources.limit(group, "pids.max", 1)
+        ended = net_bench.tune(joins=[group])
+    assert ended.code == 1
+    assert "Resource temporarily unavailable" in ended.err
+    assert before.holds()
+    assert nothing_pending(net_bench)
+
+
+# --- the disk -------------------------------------------------------------------------------------
+
+
+def test_a_frozen_state_directory_does_not_keep_the_knobs(
+    net_bench: Bench, tmp_path: Path, before: Before
+) -> None:
+    net_bench.hook(HOLD)
+    with resources.ext4(tmp_path) as disk:
+        net_bench.state = disk / "state"
+        running = net_bench.tune_until_hooked()
+        assert not before.holds()
+        with resources.frozen(disk):
+            running.kill()
+            wait_until(before.holds)
+        wait_until(lambda: nothing_pending(net_bench))
+
+
+@pytest.mark.full
+def test_a_tuner_stuck_on_a_frozen_disk_loses_its_lease_and_says_so(
+    net_bench: Bench, tmp_path: Path, before: Before
+) -> None:
+    net_bench.hook('if [ "$window" -eq 3 ]; then here; sleep 2; fi')
+    with resources.ext4(tmp_path) as disk:
+        net_bench.state = disk / "state"
+        running = net_bench.tune_until_hooked()
+        with resources.frozen(disk):
+            wait_until(before.holds)
+        ended = running.end()
+        assert ended.code == 1
+        assert "every knob is back" in ended.err
+        assert before.holds()
+
+
+def test_a_state_directory_that_is_full_from_the_start_is_an_error_for_people(
+    net_bench: Bench, tmp_path: Path, before: Before
+) -> None:
+    with resources.tmpfs(tmp_path, "64k") as disk:
+        resources.fill(disk)
+        net_bench.state = disk / "state"
+        ended = net_bench.tune()
+        assert ended.code == 1
+        assert "No space left on device" in ended.err
+    assert before.holds()
+
+
+def test_a_state_directory_that_fills_up_ends_the_run_with_every_knob_back(
+    net_bench: Bench, tmp_path: Path, before: Before
+) -> None:
+    with resources.tmpfs(tmp_path, "512k") as disk:
+        net_bench.hook(f'[ "$window" -lt 3 ] || cat /dev/zero > {disk}/ballast 2>/dev/null || :')
+        net_bench.state = disk / "state"
+        ended = net_bench.tune()
+        assert ended.code == 1
+        assert "No space left on device" in ended.err
+        assert before.holds()
+        (disk / "ballast").unlink()
+        assert nothing_pending(net_bench)
+
+
+# --- knobs ----------------------------------------------------------------------------------------
+
+
+def test_a_device_that_vanishes_during_the_run_is_dropped_and_the_rest_restored(
+    bench: Bench, loop: LoopDevice, host_knobs: HostKnobs
+) -> None:
+    bench.knobs = {
+        "sysctl": {"vm.vfs_cache_pressure": {"range": [101, 200]}},
+        "sysfs": {loop.knob("read_ahead_kb"): {"range": [4, 64]}},
+    }
+    bench.hook('if [ "$window" -eq 3 ]; then here; sleep 1; fi')
+    running = bench.tune_until_hooked()
+    loop.remove()
+    ended = running.end()
+    assert ended.code in DONE
+    assert f"{loop.knob('read_ahead_kb')} is no longer there" in ended.err
+    assert not host_knobs.changed
+    assert nothing_pending(bench)
+
+
+def test_where_proc_sys_is_read_only_tune_refuses(bench: Bench, host_knobs: HostKnobs) -> None:
+    bench.knobs = {"sysctl": {"vm.vfs_cache_pressure": {"range": [101, 200]}}}
+    ended = bench.tune(before=resources.READ_ONLY_PROC_SYS)
+    assert ended.code == 4
+    assert "no right to write vm.vfs_cache_pressure" in ended.err
+    assert not host_knobs.changed
+
+
+def test_an_administrators_write_during_the_run_is_kept_and_reported(
+    net_bench: Bench, net: Net
+) -> None:
+    rate = net.read(RATE)
+    net_bench.hook('if [ "$window" -eq 3 ]; then here; sleep 1; fi')
+    running = net_bench.tune_until_hooked()
+    net.write(FIN, "42")
+    ended = running.end()
+    assert ended.code == 5
+    assert f"{FIN}: changed by somebody else" in ended.err
+    assert (net.read(FIN), net.read(RATE)) == (42, rate)
+
+
+def test_verify_and_rollback_exit_5_after_an_administrators_write(
+    net_bench: Bench, net: Net, before: Before
+) -> None:
+    rate = net.read(RATE)
+    assert net_bench.run("apply", str(policy(net_bench)), "--yes").code == 0
+    assert not before.holds()
+    assert net_bench.run("verify").code == 0
+    net.write(FIN, "42")
+    drift = net_bench.run("verify")
+    assert drift.code == 5
+    assert FIN in drift.out + drift.err
+    assert net_bench.run("rollback", "--all").code == 5
+    assert (net.read(FIN), net.read(RATE)) == (42, rate)
+
+
+def test_a_value_that_the_kernel_refuses_makes_only_its_trial_infeasible(
+    net_bench: Bench, net: Net, before: Before
+) -> None:
+    net.write(PORTS, "32768 40000")
+    mine = Before(net, FIN, RATE, PORTS)
+    net_bench.knobs["sysctl"] = {
+        FIN: {"range": [70, 200]},
+        PORTS: {"element": 0, "range": [30000, 65000]},  # above 40000: EINVAL
+    }
+    ended = net_bench.tune()
+    assert ended.code in DONE
+    windows = windows_of(net_bench)
+    refused = [window for window in windows if "Invalid argument" in window.get("reason", "")]
+    assert refused, "no candidate was refused"
+    assert all(window["validity"] == "candidate_failed" for window in refused)
+    assert mine.holds()
+
+
+def test_a_value_that_the_kernel_rounds_is_searched_and_restored(
+    net_bench: Bench, net: Net, before: Before
+) -> None:
+    net_bench.knobs["sysctl"] = {RATE: {"range": [1001, 1003]}, FIN: {"range": [70, 200]}}
+    assert net_bench.tune().code == 0
+    assert before.holds()
+
+
+def test_fragment_thresholds_raised_together_are_restored(
+    net_bench: Bench, net: Net, before: Before
+) -> None:
+    high = net.read(HIGH)
+    assert isinstance(high, int)
+    net_bench.knobs["sysctl"] = {
+        LOW: {"range": [high + 1000, high + 500_000]},
+        HIGH: {"range": [high + 600_000, high + 900_000]},
+        FIN: {"range": [70, 200]},
+    }
+    net_bench.hook(HOLD)
+    running = net_bench.tune_until_hooked()
+    low = net.read(LOW)
+    assert isinstance(low, int) and low > high
+    running.signal(signal.SIGTERM)
+    assert running.end().code == 143
+    assert before.holds()
+
+
+@pytest.mark.parametrize("death", ["SIGTERM", "SIGKILL"])
+def test_dirty_bytes_where_the_ratio_was_in_force_gives_the_ratio_back(
+    bench: Bench, host_knobs: HostKnobs, death: str
+) -> None:
+    ratio = "/proc/sys/vm/dirty_ratio"
+    assert host_knobs.read(ratio) != "0"
+    bench.knobs = {"sysctl": {"vm.dirty_bytes": {"range": [256 << 20, 512 << 20]}}}
+    bench.hook(HOLD)
+    running = bench.tune_until_hooked()
+    assert host_knobs.read(ratio) == "0"
+    running.signal(signal.Signals[death])
+    wait_until(lambda: not host_knobs.changed)
+    running.process.wait(timeout=60)
+    wait_until(lambda: nothing_pending(bench))
+
+
+# --- workloads ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("misdeed", "reason"),
+    [
+        ("sleep 300", "did not end"),
+        ("exit 0", "ops_per_s"),
+        ("echo ops_per_s=nan; exit 0", "ops_per_s"),
+        ("echo ops_per_s=inf; exit 0", "ops_per_s"),
+        ("echo ops_per_s=0.001; exit 0", "ops_per_s"),
+        ("exit 7", "7"),
+        ("kill -SEGV $$", "SIGSEGV"),
+    ],
+    ids=["hangs", "silent", "nan", "inf", "implausible", "exit-7", "crash"],
+)
+def test_a_workload_that_fails_under_a_candidate_makes_the_trial_infeasible(
+    net_bench: Bench, before: Before, misdeed: str, reason: str
+) -> None:
+    net_bench.timeout = "300ms"
+    net_bench.hook(f'if [ "$window" -eq 3 ]; then {misdeed}; fi')
+    assert net_bench.tune("--search-only").code in DONE
+    failed = [item for item in windows_of(net_bench) if item["validity"] == "candidate_failed"]
+    assert len(failed) == 1
+    assert failed[0]["metrics"] == {}
+    assert before.holds()
+
+
+@pytest.mark.parametrize("misdeed", ["sleep 300", "exit 0", "echo ops_per_s=nan; exit 0", "exit 7"])
+def test_a_workload_that_fails_under_the_baseline_ends_the_run(
+    net_bench: Bench, before: Before, misdeed: str
+) -> None:
+    net_bench.timeout = "300ms"
+    net_bench.hook(misdeed)
+    ended = net_bench.tune()
+    assert ended.code == 1
+    assert "baseline" in ended.err
+    assert before.holds()
+
+
+def test_children_that_a_workload_leaves_behind_do_not_outlive_their_window(
+    net_bench: Bench, tmp_path: Path, before: Before
+) -> None:
+    net_bench.hook('setsid sleep 300 & echo $! >> "$folder/children"')
+    assert net_bench.tune("--search-only").code in DONE
+    children = [int(line) for line in (tmp_path / "children").read_text().split()]
+    assert len(children) > 3
+    assert not [pid for pid in children if alive(pid)]
+    assert before.holds()
+
+
+# --- journals that others left --------------------------------------------------------------------
+
+
+def left_by_both(bench: Bench) -> Path:
+    """The journal of a run that was killed together with its guardian."""
+    bench.hook(HOLD)
+    bench.tune_until_hooked().kill_with_guardian()
+    (journal,) = (bench.state / "journal").glob("*.journal")
+    return journal
+
+
+def test_a_journal_of_another_boot_writes_nothing_and_is_archived(
+    net_bench: Bench, net: Net
+) -> None:
+    journal = left_by_both(net_bench)
+    applied = net.read(FIN)
+    lines = journal.read_bytes().splitlines()
+    head = decode(lines[0])
+    assert head is not None
+    lines[0] = encode({**head, "boot_id": "another"}).rstrip()
+    journal.write_bytes(b"\n".join(lines) + b"\n")
+    ended = net_bench.run("recover")
+    assert ended.code == 0
+    assert "another boot" in ended.out
+    assert net.read(FIN) == applied
+    assert nothing_pending(net_bench)
+
+
+def test_a_journal_without_its_end_is_restored(net_bench: Bench, before: Before) -> None:
+    journal = left_by_both(net_bench)
+    journal.write_bytes(journal.read_bytes()[:-20])
+    assert net_bench.run("recover").code == 0
+    assert before.holds()
+
+
+def test_a_forged_journal_is_refused_and_reported(net_bench: Bench, net: Net) -> None:
+    journal = left_by_both(net_bench)
+    applied = net.read(FIN)
+    lines = journal.read_bytes().splitlines()
+    originals = decode(lines[1])
+    assert originals is not None
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text()
+    originals["knobs"].append(
+        {
+            **{"key": "/proc/sys/kernel/core_pattern", "kind": "string"},
+            **{"original": pattern.strip(), "leased": True},
+        }
+    )
+    lines[1] = encode(originals).rstrip()
+    journal.write_bytes(b"\n".join(lines) + b"\n")
+    ended = net_bench.run("recover")
+    assert ended.code == 1
+    assert "core_pattern" in ended.out + ended.err
+    assert net.read(FIN) == applied
+    assert Path("/proc/sys/kernel/core_pattern").read_text() == pattern
+
+
+# --- company --------------------------------------------------------------------------------------
+
+
+def test_a_second_tuner_of_the_same_scope_is_turned_away(net_bench: Bench, before: Before) -> None:
+    net_bench.hook(HOLD)
+    first = net_bench.tune_until_hooked()
+    second = net_bench.tune()
+    assert second.code == 6
+    assert str(first.pid) in second.err
+    assert first.alive
+    assert not before.holds()
+    first.signal(signal.SIGINT)
+    assert first.end().code == 130
+    assert before.holds()
+
+
+HOG = "data = []\nwhile True: data.append(bytearray(b'x' * (1 << 20)))"
+
+
+def policy(bench: Bench) -> Path:
+    """A policy frozen from a whole run."""
+    ended = bench.tune("--json")
+    assert ended.code == 0, ended.err
+    path = bench.folder / "policy.yaml"
+    assert bench.run("freeze", ended.json["study"], "-o", str(path)).code == 0
+    return path
+
+
+def windows_of(bench: Bench) -> list[dict]:
+    """Every window of the only study."""
+    (study,) = (bench.state / "studies").iterdir()
+    done = bench.run("studies", "export", study.name)
+    assert done.code == 0, done.err
+    return done.json["windows"]
