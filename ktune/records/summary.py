@@ -83,7 +83,7 @@ def _found(study: Study, proof: Proof | None) -> Iterator[str]:
     for item in proof.constraints:
         held = "held" if item.held else "NOT held"
         yield (
-            f"  constraint  {item.metric}: {_worse(item.change)}, for certain not worse than "
+            f"  constraint  {item.metric}: {_worse(item.change)}, at worst "
             f"{_worse(item.upper)} (allowed: {item.margin:.1%} worse): {held}"
         )
     if proof.claimed_by_search is not None:
