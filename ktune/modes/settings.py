@@ -33,6 +33,7 @@ class Settings:
     time_s: float
     stop_after: int
     baseline_every: int
+    simplify: bool
     seed: int
     goals: Goals
     rule: Rule
@@ -54,6 +55,7 @@ def settings_of(profile: Profile, overrides: Overrides, *, drawn_seed: int) -> S
         time_s=overrides.time_s or search.time,
         stop_after=search.stop_after,
         baseline_every=search.baseline_every,
+        simplify=search.simplify,
         seed=seed,
         goals=goals,
         rule=Rule(

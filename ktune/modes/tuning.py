@@ -17,6 +17,7 @@ from ktune.evidence.decide import Decision, Outcome, Rule, Test
 from ktune.evidence.estimate import Bound, Estimate, bound_constraint, estimate_gain
 from ktune.evidence.pairs import Direction, PairResult, PairState, change_of
 from ktune.evidence.verdict import Verdict, verdict
+from ktune.kernel.tunable import Assignment
 from ktune.measure.window import WindowSource
 from ktune.modes.bench import Bench
 from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, Collaboration
@@ -25,6 +26,7 @@ from ktune.modes.machine import Confirmed, Event, SearchEnded, Started, State
 from ktune.modes.modes import ModeKeeper
 from ktune.modes.resume import Progressed, progress_of
 from ktune.modes.settings import Settings, guardrails_of
+from ktune.modes.simplify import Simplifier
 from ktune.profile.plan import Plan
 from ktune.proxy.client import Lease
 from ktune.proxy.model import ForeignWrite
@@ -46,7 +48,7 @@ from ktune.report.progress import Note, Observer
 from ktune.search.samplers import SamplerName
 from ktune.search.space import Space
 from ktune.search.study import Search, open_search
-from ktune.search.trials import Origin, Ranked
+from ktune.search.trials import AssignmentKey, Origin, Ranked, key_of
 
 
 @dataclass(frozen=True)
@@ -144,14 +146,26 @@ class Tuning:
         stop = learning.run()
         self._observe(Note(f"search ended: {stop.text}"))
         found = learning.finalists()[: self._settings.rule.finalists]
+        chosen: dict[AssignmentKey, tuple[Assignment, float]] = {}
+        for item in found:
+            assignment = self._simplified(item.assignment)
+            chosen.setdefault(key_of(assignment), (assignment, item.score))
         return fix_finalists(
             self._study.folder,
             Finalists(
-                tuple(self.bench.complete(item.assignment) for item in found),
+                tuple(assignment for assignment, _ in chosen.values()),
                 stop.text,
-                tuple(item.score for item in found),
+                tuple(score for _, score in chosen.values()),
             ),
         )
+
+    def _simplified(self, assignment: Assignment) -> Assignment:
+        if not self._settings.simplify:
+            return self.bench.complete(assignment)
+        simplifier = Simplifier(
+            self.bench, self._settings, self._keeper, self._observe, self._plan.feasible
+        )
+        return self.bench.project(simplifier.run(assignment))
 
     def _confirm(self, finalists: Finalists) -> Proof:
         """Each finalist in turn, at its share of alpha, until one is proven."""

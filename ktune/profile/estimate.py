@@ -13,17 +13,25 @@ from ktune.profile.plan import Estimate
 
 _OVERHEAD_S = 0.1
 """Writes, read-back, reset and bookkeeping of one window."""
+_RE_MEASURED = 30
+"""Windows in which the best few are measured again, with the baselines between them, at most
+(`ktune.search.finalists`)."""
+
+_WINDOWS_PER_KNOB = 4
+"""Windows that it takes to see whether a finalist needs a knob (`ktune.modes.simplify`)."""
 
 
-def estimate(profile: Profile, settle_s: float) -> Estimate:
-    """`settle_s`: the longest settling time that the catalog gives a searched knob."""
+def estimate(profile: Profile, settle_s: float, knobs: int) -> Estimate:
+    """`settle_s`: the longest settling time that the catalog gives a searched knob; `knobs`: how
+    many knobs are searched."""
     search, pairs = profile.search, profile.promotion.pairs
     workload = profile.workload
     searching = search.trials + 1 + math.ceil(search.trials / search.baseline_every)
-    usual_pairs = math.ceil((pairs.min + pairs.max) / 2) + pairs.after
-    most_pairs = (pairs.max + pairs.after) * profile.promotion.finalists
+    before = _RE_MEASURED + (_WINDOWS_PER_KNOB * knobs if search.simplify else 0)
+    proof = 2 * (math.ceil((pairs.min + pairs.max) / 2) + pairs.after) + before
+    longest_proof = 2 * (pairs.max + pairs.after) * profile.promotion.finalists + before
     if workload is None:
-        return Estimate(searching, usual_pairs * 2, 0.0, 0.0, 0.0, False)
+        return Estimate(searching, proof, 0.0, 0.0, 0.0, False)
     settle = max(workload.settle, settle_s) + _OVERHEAD_S
     known = workload.usual_time is not None
     window = settle + (
@@ -32,9 +40,9 @@ def estimate(profile: Profile, settle_s: float) -> Estimate:
     longest = settle + workload.timeout
     return Estimate(
         search_windows=searching,
-        proof_windows=usual_pairs * 2,
+        proof_windows=proof,
         window_s=window,
-        expected_s=min(searching * window, search.time) + usual_pairs * 2 * window,
-        longest_s=min(searching * longest, search.time + longest) + most_pairs * 2 * longest,
+        expected_s=min(searching * window, search.time) + proof * window,
+        longest_s=min(searching * longest, search.time + longest) + longest_proof * longest,
         window_is_known=known,
     )

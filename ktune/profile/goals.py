@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ktune.profile.fields import Duration, Model, Name, Number, Percent, Whole, wrong
+from ktune.profile.fields import Duration, Flag, Model, Name, Number, Percent, Whole, wrong
 
 
 class Direction(StrEnum):
@@ -144,6 +144,12 @@ class SearchSettings(Model):
         ge=1,
         description="Measure the baseline again after so many trials (drift cancels).",
         examples=[5],
+    )
+    simplify: Flag = Field(
+        default=True,
+        description="Before the proof, put each changed knob of a finalist back that makes no "
+        "difference of the mei: fewer changes, at the cost of four windows a knob.",
+        examples=[True],
     )
     seed: Whole | None = Field(
         default=None,

@@ -110,7 +110,7 @@ class _Planner:
             baseline={knob.key: knob.baseline for knob in written},
             expert=(),
             journaled=tuple(dict.fromkeys(keys)),
-            estimate=estimate(self.profile, settle_s),
+            estimate=estimate(self.profile, settle_s, len(knobs)),
             tuners=tuners.active_tuners(),
         )
 

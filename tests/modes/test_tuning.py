@@ -58,6 +58,25 @@ def test_a_real_effect_is_found_and_its_size_is_right(tmp_path: Path) -> None:
         assert it.study.status is StudyStatus.PROVEN
 
 
+def test_a_knob_without_an_effect_is_left_out_of_the_finalist(tmp_path: Path) -> None:
+    with rig(tmp_path) as it, it.tuning(Simulated(better_below_50)) as tuning:
+        proof = tuning.run().proof
+    assert proof is not None and proof.outcome is ProofOutcome.IMPROVED
+    assert proof.assignment[PROBES] == BASE[PROBES]
+
+
+def test_knobs_that_only_help_together_both_stay(tmp_path: Path) -> None:
+    def together(values: Values, _: int) -> float:
+        fin, probes = values[FIN], values[PROBES]
+        assert isinstance(fin, int) and isinstance(probes, int)
+        return 150.0 if fin < 90 and probes < 9 and fin != 60 else 100.0
+
+    with rig(tmp_path) as it, it.tuning(Simulated(together)) as tuning:
+        proof = tuning.run().proof
+    assert proof is not None and proof.outcome is ProofOutcome.IMPROVED
+    assert proof.assignment[FIN] != 60 and proof.assignment[PROBES] != 9
+
+
 def test_where_the_knobs_do_not_matter_nothing_is_promoted(tmp_path: Path) -> None:
     with rig(tmp_path) as it, it.tuning(Simulated(flat, noise=0.05)) as tuning:
         proof = tuning.run().proof

@@ -1,0 +1,83 @@
+"""Leaves out of a finalist what does not matter, before anything is proven about it.
+
+A search moves all knobs at once, so its winner also changes knobs without an effect; a policy
+should not. Each changed knob in turn is put back to the baseline's value, and stays there when the
+finalist is not worse for it by the MEI over a few adjacent windows. That is a choice of what to
+prove, like the search itself: the proof is about the simplified finalist and sees none of these
+windows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ktune.evidence.coin import Order, toss
+from ktune.kernel.tunable import Assignment
+from ktune.kernel.values import Value
+from ktune.modes.bench import Bench
+from ktune.modes.machine import GuardrailCrossed
+from ktune.modes.modes import ModeKeeper
+from ktune.modes.settings import Settings
+from ktune.records.types import Arm, Phase
+from ktune.report.progress import Note, Observer
+
+PAIRS_PER_KNOB = 2
+"""Adjacent windows with and without a knob; two tell an effect of twice the spread apart."""
+
+
+@dataclass
+class Simplifier:
+    """`feasible` says whether an assignment keeps the plan's relations."""
+
+    bench: Bench
+    settings: Settings
+    keeper: ModeKeeper
+    observe: Observer
+    feasible: Callable[[Assignment], bool]
+
+    def run(self, finalist: Assignment) -> dict[str, Value]:
+        """The finalist with as few changed knobs as it needs; never the baseline itself."""
+        current = dict(self.bench.complete(finalist))
+        dropped = []
+        for key in self._changed(current):
+            variant = {**current, key: self.bench.baseline[key]}
+            if (
+                self._changed(variant)
+                and self.feasible(variant)
+                and self._no_worse(variant, current)
+            ):
+                current = variant
+                dropped.append(key)
+        if dropped:
+            self.observe(Note(f"without an effect, left at the baseline: {', '.join(dropped)}"))
+        return current
+
+    def _changed(self, assignment: Assignment) -> list[str]:
+        return [key for key, value in assignment.items() if self.bench.baseline[key] != value]
+
+    def _no_worse(self, variant: Assignment, current: Assignment) -> bool:
+        gains = []
+        for number in range(PAIRS_PER_KNOB):
+            gain = self._pair(variant, current, number)
+            if gain is None:
+                return False
+            gains.append(gain)
+        return math.fsum(gains) / len(gains) > -self.settings.mei_log
+
+    def _pair(self, variant: Assignment, current: Assignment, number: int) -> float | None:
+        """Log ratio of two adjacent windows; None when one of them is not valid."""
+        name = f"simplify:{','.join(self._changed(variant))}"
+        both = [current, variant]
+        if toss(self.settings.seed, name, number) is Order.CANDIDATE_FIRST:
+            both.reverse()
+        metrics = {}
+        for assignment in both:
+            measured = self.bench.measure(assignment, phase=Phase.FINALISTS, arm=Arm.CANDIDATE)
+            if measured.tripped:
+                self.keeper.handle(GuardrailCrossed(measured.reason))
+            if not measured.valid or self.settings.goals.violations(measured.metrics):
+                return None
+            metrics[assignment is variant] = measured.metrics
+        return self.settings.goals.gain(metrics[False], metrics[True])
