@@ -7,6 +7,7 @@ at once. The table below is all that the help text needs.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import select
@@ -39,10 +40,13 @@ COMMANDS: dict[str, str] = {
 """Name -> one line of help; the module is `ktune.cli.<name>`."""
 
 DEBUG_VARIABLE = "KTUNE_DEBUG"
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of write(2) that name no file and are not ours: `ktune ... > /dev/full`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns its exit code (docs/exit-codes.md)."""
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -59,9 +63,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError as error:
         return _reader_left() if _nobody_reads_stdout() else _bug(error)
     except OSError as error:
-        return _host_fault(error) if error.filename else _bug(error)
+        return _host_fault(error) if error.filename or error.errno in _DISK_FAULTS else _bug(error)
     except Exception as error:  # noqa: BLE001 - the last net: people get no traceback
         return _bug(error)
+
+
+def _open_standard_streams() -> None:
+    """`ktune ... >&-`: without a descriptor 1 the first journal opened would be it, and every
+    print would end up there. Whoever closed a stream wants nothing of it: the null device."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+        if getattr(sys, name) is None:
+            stream = open(fd, "w" if fd else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 def _run(argv: list[str]) -> int:
@@ -147,7 +164,8 @@ def _host_fault(error: OSError) -> int:
     """A full disk, a missing right, a file where a folder should be: the host's, not ours."""
     if _debugging():
         _traceback()
-    _to_stderr(f"ktune: {error.filename}: {error.strerror}")
+    where = f"{error.filename}: " if error.filename else "can't write: "
+    _to_stderr(f"ktune: {where}{error.strerror}")
     return ExitCode.FAILED
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -85,6 +86,32 @@ def test_a_wrong_option_is_exit_2(cli):
     done = cli("status", "--colour")
     assert done.code == 2
     assert "--colour" in done.err
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_break_nothing(cli, closed):
+    command = shlex.join(cli.argv("status"))
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {closed}"],
+        capture_output=True,
+        text=True,
+        cwd=HOME,
+        env=cli.environment(),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_behind_standard_output_is_no_bug(cli):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            cli.argv("status"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=HOME,
+            env=cli.environment(),
+        )
+    assert (done.returncode, done.stderr) == (1, "ktune: can't write: No space left on device\n")
 
 
 def test_output_to_a_reader_that_left_is_quiet(cli):

@@ -104,4 +104,5 @@ def _directions(options: dict[str, Any], near: int, far: int) -> tuple[Direction
 
 
 def _say(text: str) -> None:
-    os.write(sys.stdout.fileno(), text.encode() + b"\n")
+    with contextlib.suppress(BrokenPipeError):  # interrupted meanwhile: nobody wants to know
+        os.write(sys.stdout.fileno(), text.encode() + b"\n")
