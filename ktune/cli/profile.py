@@ -91,30 +91,42 @@ def _init(args: Namespace) -> int:
 
 
 def _validate(args: Namespace) -> int:
-    """Checks every file even when one is wrong; fails with all their problems."""
+    """Checks every file even when one is wrong; fails with all their problems.
+
+    What the catalog refuses on every host counts; what depends on this host is `plan`'s to say.
+    """
+    from ktune.catalog.catalog import load_catalog
     from ktune.profile import locate
-    from ktune.profile.errors import Problem, ProfileError
+    from ktune.profile.errors import PlanRefusedError, Problem, ProfileError
+    from ktune.profile.gates import pass_gates
     from ktune.profile.load import load_profile
 
     results: list[dict[str, Any]] = []
     problems: list[Problem] = []
+    refused: list[Problem] = []
     for argument in args.profiles:
         path = locate.profile_argument(argument)
         found: tuple[Problem, ...] = ()
         try:
-            load_profile(path, state_dir=str(state_paths(args).state))
+            profile = load_profile(path, state_dir=str(state_paths(args).state))
+            found = tuple(pass_gates(profile, load_catalog()).refused)
+            refused.extend(found)
         except ProfileError as error:
             found = error.problems
-        problems.extend(found)
+            problems.extend(found)
         results.append({"path": str(path), "problems": [_as_json(item) for item in found]})
     if args.json:
         print_json(results)
-        return ExitCode.USAGE if problems else ExitCode.OK
+        if problems:
+            return ExitCode.USAGE
+        return ExitCode.REFUSED if refused else ExitCode.OK
     for result in results:
         if not result["problems"]:
             say(f"{result['path']}: valid")
     if problems:
-        raise ProfileError(problems)
+        raise ProfileError([*problems, *refused])
+    if refused:
+        raise PlanRefusedError(refused)
     return ExitCode.OK
 
 

@@ -77,6 +77,19 @@ def test_validate_reports_all_problems_of_all_files() -> None:
     assert listed[1]["problems"][0]["line"] == 8
 
 
+@pytest.mark.parametrize("name", ["never", "unknown-knob"])
+def test_validate_says_what_the_catalog_refuses_on_every_host(name: str) -> None:
+    bad = HERE / "refused" / f"{name}.yaml"
+
+    done = ktune("profile", "validate", str(bad))
+    listed = json.loads(ktune("profile", "validate", "--json", str(bad)).stdout)
+
+    assert done.returncode == 4
+    assert "valid\n" not in done.stdout
+    assert done.stderr == ktune("plan", str(bad)).stderr
+    assert listed[0]["problems"]
+
+
 def test_init_writes_a_profile_that_is_valid_and_never_overwrites(tmp_path: Path) -> None:
     first = ktune("profile", "init", "mine", cwd=tmp_path)
     again = ktune("profile", "init", "mine", cwd=tmp_path)
