@@ -100,7 +100,8 @@ def _knobs(title: str, knobs: Iterable[PlannedKnob]) -> Iterator[str]:
     yield f"{title}:"
     for knob in knobs:
         unit = f" {knob.entry.unit}" if knob.entry.unit else ""
-        yield f"  {knob.key}  ({knob.tunable.path})"
+        path = str(knob.tunable.path)
+        yield f"  {knob.key}" + (f"  ({path})" if path != knob.key else "")
         yield f"    {knob.entry.meaning}"
         rows = [("now", show(knob.current) + unit)]
         if knob.baseline != knob.current:

@@ -18,7 +18,7 @@ from ktune.modes.settings import Settings
 from ktune.records.types import Arm, Phase
 from ktune.report.progress import BestSoFar, Note, Observer, PhaseStarted, WindowDone
 from ktune.search.baseline import BaselineWindow
-from ktune.search.finalists import Finished, next_step
+from ktune.search.finalists import Finished, most_windows, next_step
 from ktune.search.stopping import Stop, StopRules, should_stop
 from ktune.search.study import Search
 from ktune.search.trials import (
@@ -90,7 +90,14 @@ class Learning:
         contenders = self.contenders()
         if not contenders:
             return []
-        self.observe(PhaseStarted(Phase.FINALISTS, f"{len(contenders)} contenders", 20, "windows"))
+        self.observe(
+            PhaseStarted(
+                Phase.FINALISTS,
+                f"{len(contenders)} contenders",
+                most_windows(len(contenders)),
+                "windows, baselines between them",
+            )
+        )
         measured: dict[int, list[float]] = {}
         failed: set[int] = set()
         voids = since_baseline = number = 0

@@ -110,7 +110,8 @@ def resume_study(
 def _plan(profile: Profile, options: RunOptions, paths: StatePaths, observe: Observer) -> Plan:
     """What earlier runs left behind is restored first: it would be taken for the baseline."""
     for recovery in recover(paths):
-        observe(Note(_recovery_text(recovery)))
+        if recovery.outcome is not RecoveryOutcome.IN_USE:  # another run at work: its own affair
+            observe(Note(_recovery_text(recovery)))
     plan = resolve(profile, load_catalog(), host_facts())
     if plan.tuners and not options.coexist:
         names = ", ".join(f"{tuner.name} (pid {tuner.pid})" for tuner in plan.tuners)

@@ -24,6 +24,15 @@ class Round:
 ROUNDS = (Round(8, 1), Round(4, 2), Round(2, 2))
 
 
+def most_windows(contenders: int, rounds: Sequence[Round] = ROUNDS) -> int:
+    """Windows that the rounds take when nobody fails.
+
+    >>> most_windows(8), most_windows(1)
+    (20, 5)
+    """
+    return sum(min(contenders, step.keep) * step.windows for step in rounds)
+
+
 @dataclass(frozen=True)
 class Measure:
     """Measure this contender next (its place in the search's ranking, from 0)."""
