@@ -98,10 +98,12 @@ class Session:
         }
 
     def apply(self, request: Json) -> Json:
-        """Switch by difference: named knobs to their values, the others to their originals."""
+        """Switch by difference: named knobs to their values, the others to their originals (one
+        that vanished and is not named any more needs nothing and is not reported)."""
         targets = self._targets(request["assignment"])
         lease_s = self._lease_seconds(request)
         foreign = self._witness_foreign()
+        named = request["assignment"]
         wanted = without_foreign(targets, self._held)
         self.deadline_s = boottime_s() + lease_s
         results: dict[str, WriteResult] = {}
@@ -121,9 +123,11 @@ class Session:
             self._acknowledge_all(differing)
         report = ApplyReport(
             results=tuple(
-                results.get(key) or self._untouched(key, value)
+                result
                 for key, value in targets.items()
-                if key in wanted or (key in request["assignment"] and not self._held[key].foreign)
+                if key in wanted or (key in named and not self._held[key].foreign)
+                for result in [results.get(key) or self._untouched(key, value)]
+                if key in named or result.outcome is not Outcome.MISSING
             ),
             foreign=foreign,
         )
