@@ -25,7 +25,7 @@ WORKLOAD = """
 folder=$1
 echo . >> "$folder/windows"
 window=$(wc -l < "$folder/windows")
-read -r value < /proc/sys/net/ipv4/tcp_fin_timeout
+value=$(cat /proc/sys/net/ipv4/tcp_fin_timeout)
 here() { : > "$folder/reached"; }
 if [ -e "$folder/hook" ]; then . "$folder/hook"; fi
 echo "ops_per_s=$((1000 + value))"
@@ -63,7 +63,9 @@ class Bench:
     started: list[Running] = field(default_factory=list)
 
     def hook(self, script: str) -> None:
-        """Shell that every window runs; `here` says that the test may go on."""
+        """Shell that every window from now on runs; `here` says that the test may go on."""
+        for name in ("windows", "reached"):
+            (self.folder / name).unlink(missing_ok=True)
         (self.folder / "hook").write_text(script)
 
     @property

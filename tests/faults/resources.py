@@ -110,6 +110,9 @@ def _cgroup(root: Path) -> Iterator[Path]:
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
         wait_until(lambda: not (folder / "cgroup.procs").read_text())
+        for inner in sorted(folder.rglob("*/"), reverse=True):
+            if inner.is_dir():
+                inner.rmdir()  # a window's, whose supervisor was killed
         folder.rmdir()
 
 

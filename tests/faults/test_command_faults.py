@@ -341,21 +341,29 @@ def test_verify_and_rollback_exit_5_after_an_administrators_write(
 
 
 def test_a_value_that_the_kernel_refuses_makes_only_its_trial_infeasible(
-    net_bench: Bench, net: Net, before: Before
+    bench: Bench, loop: LoopDevice
 ) -> None:
-    net.write(PORTS, "32768 40000")
-    mine = Before(net, FIN, RATE, PORTS)
-    net_bench.knobs["sysctl"] = {
-        FIN: {"range": [70, 200]},
-        PORTS: {"element": 0, "range": [30000, 65000]},  # above 40000: EINVAL
-    }
-    ended = net_bench.tune()
-    assert ended.code in DONE
-    windows = windows_of(net_bench)
-    refused = [window for window in windows if "Invalid argument" in window.get("reason", "")]
-    assert refused, "no candidate was refused"
-    assert all(window["validity"] == "candidate_failed" for window in refused)
-    assert mine.holds()
+    depth = loop.knob("nr_requests")  # without a scheduler at most 128 (block/blk-mq.c): EINVAL
+    bench.knobs = {"sysfs": {depth: {"choices": [96, 512, 1024]}}}
+    assert bench.tune("--search-only").code in DONE
+    refused = [item for item in windows_of(bench) if item["validity"] == "candidate_failed"]
+    assert refused
+    assert all(f"{depth}: refused (Invalid argument)" in item["reason"] for item in refused)
+    assert all(item["assignment"][depth] > 128 for item in refused)
+    assert loop.read("nr_requests") == 128
+
+
+def test_a_value_that_the_kernel_clamps_makes_its_trial_infeasible(
+    bench: Bench, loop: LoopDevice
+) -> None:
+    sectors = loop.knob("max_sectors_kb")
+    before = loop.read("max_sectors_kb")
+    bench.knobs = {"sysfs": {sectors: {"choices": [64, 32768, 65536]}}}  # the device takes less
+    assert bench.tune("--search-only").code in DONE
+    clamped = [item for item in windows_of(bench) if item["validity"] == "candidate_failed"]
+    assert clamped
+    assert all(f"{sectors}: clamped" in item["reason"] for item in clamped)
+    assert loop.read("max_sectors_kb") == before
 
 
 def test_a_value_that_the_kernel_rounds_is_searched_and_restored(
