@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import unicodedata
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -18,6 +17,7 @@ from typing import Any, Protocol, TypeAlias
 from ktune.errors import UsageError
 from ktune.kernel.values import Value
 from ktune.records.paths import StatePaths
+from ktune.report.text import clean, value_text
 
 SubParsers: TypeAlias = "argparse._SubParsersAction[ArgumentParser]"
 
@@ -35,22 +35,6 @@ class Command(Protocol):
 def state_paths(args: Namespace) -> StatePaths:
     """The state folders that the global options ask for."""
     return StatePaths.resolve(getattr(args, "state_dir", None))
-
-
-def clean(text: object, *, keep: str = "") -> str:
-    """`text` with every control, format and surrogate character made visible (`\\x1b`).
-
-    Unicode categories C* (control, bidirectional overrides, surrogates, private use) are what
-    can reach a terminal as something other than a glyph; `keep` names exceptions such as a
-    line break.
-    """
-    string = str(text)
-    if string.isascii() and string.isprintable():
-        return string
-    return "".join(
-        char if char in keep or not unicodedata.category(char).startswith("C") else _escaped(char)
-        for char in string
-    )
 
 
 def say(*lines: object) -> None:
@@ -74,9 +58,7 @@ def print_json(data: Any) -> None:
 
 def show(value: Value | None) -> str:
     """A knob's value as a person writes it; `-` when there is none."""
-    if value is None:
-        return "-"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return "-" if value is None else value_text(value)
 
 
 def percent(share: float, *, sign: bool = False) -> str:
@@ -124,10 +106,3 @@ def whole_number(least: int) -> Callable[[str], int]:
         return number
 
     return parse
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    if code <= 0xFF:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

@@ -14,7 +14,7 @@ from ktune.evidence.pairs import change_of
 from ktune.kernel.tunable import Assignment
 from ktune.records.types import Phase
 from ktune.report.progress import BestSoFar, Note, PairDone, PhaseStarted, Progress, WindowDone
-from ktune.report.text import printable, value_text
+from ktune.report.text import clean, value_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -68,7 +68,7 @@ class LineView:
     def __call__(self, progress: Progress) -> None:
         line = line_of(progress)
         if line and (isinstance(progress, Note) or not self._quiet):
-            sys.stderr.write(printable(line) + "\n")
+            sys.stderr.write(clean(line) + "\n")
             sys.stderr.flush()
 
 
@@ -117,21 +117,19 @@ class BarView:
             if self._task is not None:
                 bars.stop_task(self._task)
             self._task = bars.add_task(
-                _TITLES[progress.phase], total=progress.total, state=printable(progress.detail)
+                _TITLES[progress.phase], total=progress.total, state=clean(progress.detail)
             )
         elif self._task is not None:
             self._update(bars, self._task, progress)
         if isinstance(progress, (Note, BestSoFar)):
-            bars.console.print(printable(line_of(progress)), markup=False, highlight=False)
+            bars.console.print(clean(line_of(progress)), markup=False, highlight=False)
 
     def _update(self, bars: Bars, task: TaskID, progress: Progress) -> None:
         match progress:
             case PairDone():
-                bars.update(task, completed=progress.number, state=printable(_pair_state(progress)))
+                bars.update(task, completed=progress.number, state=clean(_pair_state(progress)))
             case WindowDone():
-                bars.update(
-                    task, completed=progress.number, state=printable(_window_state(progress))
-                )
+                bars.update(task, completed=progress.number, state=clean(_window_state(progress)))
 
 
 def line_of(progress: Progress) -> str:

@@ -12,11 +12,24 @@ def value_text(value: Value) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def printable(text: str) -> str:
-    """Control, format and other invisible characters shown as escapes: no terminal obeys them."""
+def clean(text: object, *, keep: str = "") -> str:
+    """`text` with every control, format and surrogate character made visible (`\\x1b`).
+
+    Unicode categories C* (control, bidirectional overrides, surrogates, private use) are what
+    can reach a terminal as something other than a glyph; `keep` names exceptions such as a
+    line break.
+    """
+    string = str(text)
+    if string.isascii() and string.isprintable():
+        return string
     return "".join(
-        char
-        if char == "\n" or not unicodedata.category(char).startswith("C")
-        else char.encode("unicode_escape").decode()
-        for char in text
+        char if char in keep or not unicodedata.category(char).startswith("C") else _escaped(char)
+        for char in string
     )
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
