@@ -17,8 +17,9 @@ from typing import cast
 
 from ktune import __version__
 from ktune.cli import signals
-from ktune.cli.common import Command, clean
+from ktune.cli.common import Command
 from ktune.errors import ExitCode, KtuneError, UsageError
+from ktune.report.text import clean
 
 COMMANDS: dict[str, str] = {
     "doctor": "what works on this host, what is missing, why, and what it is used for",
