@@ -25,8 +25,8 @@ test-full: $(VENV)/.test-installed lint
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.test-installed
-	$(BIN)/ruff format --check ktune tests benchmarks
-	$(BIN)/ruff check ktune tests benchmarks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 clean:
