@@ -43,6 +43,8 @@ COMMANDS: dict[str, str] = {
 DEBUG_VARIABLE = "KTUNE_DEBUG"
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of write(2) that name no file and are not ours: `ktune ... > /dev/full`."""
+_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Errors of fork(2), pipe(2) and open(2) on a host that has no more to give."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError as error:
         return _reader_left() if _nobody_reads_stdout() else _bug(error)
     except OSError as error:
-        return _host_fault(error) if error.filename or error.errno in _DISK_FAULTS else _bug(error)
+        return _host_fault(error) if _is_the_hosts(error) else _bug(error)
     except Exception as error:  # noqa: BLE001 - the last net: people get no traceback
         return _bug(error)
 
@@ -161,12 +163,20 @@ def _complain(error: KtuneError) -> int:
     return int(error.exit_code)
 
 
+def _is_the_hosts(error: OSError) -> bool:
+    return bool(error.filename) or error.errno in (*_DISK_FAULTS, *_SHORTAGES)
+
+
 def _host_fault(error: OSError) -> int:
-    """A full disk, a missing right, a file where a folder should be: the host's, not ours."""
+    """A full disk, no free process id, a missing right: the host's affair, not ours."""
     if _debugging():
         _traceback()
-    where = f"{error.filename}: " if error.filename else "can't write: "
+    short = error.errno in _SHORTAGES
+    otherwise = "no process, memory or file descriptor to be had: " if short else "can't write: "
+    where = f"{error.filename}: " if error.filename else otherwise
     _to_stderr(f"ktune: {where}{error.strerror}")
+    if short:
+        _to_stderr("  hint: see the limits of this user and cgroup (ulimit -a, pids.max)")
     return ExitCode.FAILED
 
 
