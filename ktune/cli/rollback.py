@@ -16,6 +16,7 @@ from ktune.policy.rollback import (
     to_roll_back,
 )
 from ktune.policy.stack import StackEntry
+from ktune.proxy.guardian.recovery import RecoveryOutcome
 from ktune.records.codec import encode
 from ktune.records.paths import StatePaths
 
@@ -46,7 +47,8 @@ def run(args: Namespace) -> int:
     paths = state_paths(args)
     if args.dry_run:
         return _dry_run(to_roll_back(paths, everything=args.all), as_json=args.json)
-    recovered = report_recoveries(clear_up(paths), silent=args.json)
+    dead = [item for item in clear_up(paths) if item.outcome is not RecoveryOutcome.IN_USE]
+    recovered = report_recoveries(dead, silent=args.json)
     entries = to_roll_back(paths, everything=args.all)
     done: list[RolledBack] = []
     try:

@@ -113,10 +113,14 @@ def _rule(proof: Proof) -> Iterator[str]:
 
 
 def _settings(baseline: Mapping[str, Value], chosen: Mapping[str, Value]) -> Iterator[str]:
-    width = max((len(key) for key in chosen), default=0)
-    for key in sorted(chosen, key=lambda name: (name.startswith("/"), name)):
-        before = _text(baseline.get(key))
-        yield f"  {key.ljust(width)}  {before} -> {_text(chosen[key])}"
+    """What changes; then, on one line, what was searched and stays."""
+    keys = sorted(chosen, key=lambda name: (name.startswith("/"), name))
+    changed = [key for key in keys if chosen[key] != baseline.get(key)]
+    width = max((len(key) for key in changed), default=0)
+    for key in changed:
+        yield f"  {key.ljust(width)}  {_text(baseline.get(key))} -> {_text(chosen[key])}"
+    if len(changed) < len(keys):
+        yield f"  as in the baseline: {', '.join(key for key in keys if key not in changed)}"
 
 
 def _windows(records: tuple[WindowRecord, ...]) -> Iterator[str]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _TITLES = {
     Phase.LEARNING: "Learning",
     Phase.FINALISTS: "Re-measuring the best",
-    Phase.DECISION: "Proof: baseline against finalist",
-    Phase.AFTER: "Gain: further pairs",
+    Phase.DECISION: "Proof",
+    Phase.AFTER: "Gain",
 }
 
 
