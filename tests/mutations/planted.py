@@ -1,0 +1,190 @@
+"""Bugs that must never come back, as patches of the source, and the tests that catch each.
+
+A mutation replaces `old` by `new` in a copy of the package. `kills` must fail by an assertion;
+`survivors` must still pass, so that a copy that is merely broken does not count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BEHAVIOUR = "tests/proxy/test_behaviour.py::"
+MODEL = "tests/proxy/test_restore_properties.py::"
+FAULTS = "tests/faults/test_guardian_faults.py::"
+TUNABLE = "tests/kernel/test_tunable.py::"
+COIN = "tests/evidence/test_pairs_and_coin.py::"
+TUNING = "tests/modes/test_tuning.py::"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One replacement; `old` occurs exactly once."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One planted bug."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    kills: tuple[str, ...]
+    survivors: tuple[str, ...]
+
+
+MUTATIONS = (
+    Mutation(
+        name="skip the read-back",
+        edits=(
+            Edit(
+                "ktune/kernel/tunable.py",
+                "    return _read_back(tunable, value, before)\n",
+                "    return WriteResult(tunable.key, Outcome.APPLIED, before, value, value)\n",
+            ),
+        ),
+        kills=(
+            TUNABLE + "test_a_value_the_kernel_changes_is_clamped_unless_the_catalog_says"
+            "_that_it_rounds",
+            BEHAVIOUR + "test_a_rounded_value_is_success_and_says_what_is_in_force[file]",
+        ),
+        survivors=(
+            TUNABLE + "test_a_choice_is_written_bare_and_read_from_its_brackets",
+            BEHAVIOUR + "test_release_restores_everything[file]",
+        ),
+    ),
+    Mutation(
+        name="restore in forward order",
+        edits=(Edit("ktune/proxy/planner.py", "[*reversed(written), *moved", "[*written, *moved"),),
+        kills=(
+            BEHAVIOUR
+            + "test_fragment_thresholds_raised_together_come_back_without_a_refusal[file]",
+            MODEL + "test_restore_goes_backwards_so_that_no_attempt_is_refused",
+            MODEL + "test_the_order_of_restore_is_the_reverse_of_the_order_of_writing",
+        ),
+        survivors=(BEHAVIOUR + "test_release_restores_everything[file]",),
+    ),
+    Mutation(
+        name="journal written after the write",
+        edits=(
+            Edit(
+                "ktune/proxy/guardian/session.py",
+                "        ticket = self.journal.append(intent_record(targets, why), durable=True)\n"
+                "        self._wait(self.journal, ticket)\n",
+                "",
+            ),
+            Edit(
+                "ktune/proxy/guardian/session.py",
+                "            self.journal.append(observed_record(seen, wrote=wrote),",
+                "            late = {key: item for key, item in seen.items() if item is not None}\n"
+                '            self.journal.append(intent_record(late, ""), durable=True)\n'
+                "            self.journal.append(observed_record(seen, wrote=wrote),",
+            ),
+        ),
+        kills=(
+            FAULTS + "test_the_originals_and_the_intent_are_on_file_before_the_first_write",
+            FAULTS + "test_death_between_write_and_read_back_of_a_rounded_knob_is_undone",
+        ),
+        survivors=(
+            BEHAVIOUR + "test_release_restores_everything[file]",
+            BEHAVIOUR + "test_a_killed_client_has_its_knobs_restored[file]",
+        ),
+    ),
+    Mutation(
+        name="what a write drags along is not part of it",
+        edits=(
+            Edit(
+                "ktune/proxy/planner.py",
+                "    unsure = intents | dragged_along(intents, held)\n",
+                "    unsure = intents\n",
+            ),
+        ),
+        kills=(
+            FAULTS + "test_death_between_write_and_read_back_of_one_of_a_pair_is_undone",
+            MODEL + "test_recovery_reaches_the_snapshot_from_any_point_of_death",
+        ),
+        survivors=(FAULTS + "test_death_between_two_writes_of_one_set_is_undone",),
+    ),
+    Mutation(
+        name="restore overwrites what somebody else wrote",
+        edits=(
+            Edit(
+                "ktune/proxy/planner.py",
+                "        return Verdict.RESTORE\n    return Verdict.FOREIGN\n",
+                "        return Verdict.RESTORE\n    return Verdict.RESTORE\n",
+            ),
+        ),
+        kills=(
+            BEHAVIOUR + "test_restore_keeps_a_value_somebody_else_wrote[file]",
+            MODEL + "test_what_the_administrator_wrote_is_kept_and_reported",
+        ),
+        survivors=(BEHAVIOUR + "test_release_restores_everything[file]",),
+    ),
+    Mutation(
+        name="fixed pair order: a coin with one side",
+        edits=(
+            Edit(
+                "ktune/evidence/coin.py",
+                "    return Order.CANDIDATE_FIRST if digest[-1] & 1 else Order.BASELINE_FIRST\n",
+                "    return Order.BASELINE_FIRST\n",
+            ),
+        ),
+        kills=(
+            COIN + "test_the_coin_is_fair_and_every_toss_its_own",
+            TUNING + "test_each_pair_runs_in_the_order_of_its_coin",
+        ),
+        survivors=(TUNING + "test_everything_is_restored_at_the_end",),
+    ),
+    Mutation(
+        name="fixed pair order: a coin that nobody obeys",
+        edits=(
+            Edit(
+                "ktune/modes/collaboration.py",
+                "            arms.reverse()\n",
+                "            pass\n",
+            ),
+        ),
+        kills=(TUNING + "test_each_pair_runs_in_the_order_of_its_coin",),
+        survivors=(TUNING + "test_everything_is_restored_at_the_end",),
+    ),
+    Mutation(
+        name="search data used in the confirmation",
+        edits=(
+            Edit(
+                "ktune/modes/tuning.py",
+                "            decision_pairs=list(self._earlier.decision_pairs.get(number, ())),\n",
+                "            decision_pairs=[\n"
+                "                PairResult(\n"
+                "                    draw, _toss(self._settings.seed, 'decision', draw),\n"
+                "                    PairState.MEASURED, gain=finalists.claimed[number],\n"
+                "                )\n"
+                "                for draw in range(number * DRAWS_OF_A_FINALIST,\n"
+                "                                  number * DRAWS_OF_A_FINALIST + 5)\n"
+                "            ],\n",
+            ),
+            Edit(
+                "ktune/modes/tuning.py",
+                "from ktune.evidence.pairs import ",
+                "from ktune.evidence.coin import toss as _toss\nfrom ktune.evidence.pairs import ",
+            ),
+        ),
+        kills=(TUNING + "test_luck_in_the_search_is_not_carried_into_the_proof",),
+        survivors=(TUNING + "test_everything_is_restored_at_the_end",),
+    ),
+    Mutation(
+        name="the decision's pairs used for the gain",
+        edits=(
+            Edit(
+                "ktune/modes/tuning.py",
+                "            estimate = estimate_gain(pairs, self._direction)\n",
+                "            estimate = estimate_gain(\n"
+                "                [*collaboration.decision_pairs, *pairs], self._direction\n"
+                "            )\n",
+            ),
+        ),
+        kills=(TUNING + "test_the_gain_comes_from_pairs_that_the_decision_did_not_see",),
+        survivors=(TUNING + "test_everything_is_restored_at_the_end",),
+    ),
+)

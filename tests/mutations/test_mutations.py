@@ -1,0 +1,81 @@
+"""Each planted bug turns the tests red that are there for it, and only by what they assert."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.mutations.planted import MUTATIONS, Mutation
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def planted(mutation: Mutation, folder: Path) -> Path:
+    """A copy of the package and its tests with the bug in it."""
+    for name in ("ktune", "tests"):
+        shutil.copytree(REPO / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("profiles", "schemas"):
+        (folder / name).symlink_to(REPO / name)
+    shutil.copy(REPO / "pyproject.toml", folder)
+    for edit in mutation.edits:
+        path = folder / edit.file
+        text = path.read_text()
+        assert text.count(edit.old) == 1, f"{edit.file} has changed: adapt the mutation"
+        path.write_text(text.replace(edit.old, edit.new))
+    return folder
+
+
+def outcomes(folder: Path, *tests: str) -> dict[str, str]:
+    """Test -> "" when it passed, else what it said, for tests run on the copy."""
+    report = folder / "report.xml"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"),
+            *(f"--junitxml={report}", *tests),
+        ],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        check=False,
+    )
+    found = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        path = case.get("classname", "").replace(".", "/") + ".py"
+        trouble = [item for item in case if item.tag in ("failure", "error", "skipped")]
+        said = f"{trouble[0].tag}: {trouble[0].get('message')}" if trouble else ""
+        found[f"{path}::{case.get('name')}"] = said
+    return found
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda item: item.name)
+def test_a_planted_bug_is_caught(mutation: Mutation, tmp_path: Path, root: None) -> None:
+    said = outcomes(planted(mutation, tmp_path), *mutation.kills, *mutation.survivors)
+    for test in mutation.survivors:
+        assert said.get(test) == "", f"the copy is broken beyond the bug: {test}: {said.get(test)}"
+    for test in mutation.kills:
+        assert said.get(test), f"{test} does not notice: {mutation.name}"
+        assert "AssertionError" in said[test] or "assert " in said[test], (
+            f"{test} fails for another reason: {said[test]}"
+        )
+
+
+def test_the_copy_is_what_the_tests_run_on(tmp_path: Path) -> None:
+    planted(Mutation("nothing", (), (), ()), tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", "import ktune, tests; print(ktune.__file__, tests.__file__)"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [
+        str(tmp_path / "ktune/__init__.py"),
+        str(tmp_path / "tests/__init__.py"),
+    ]
