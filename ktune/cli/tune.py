@@ -111,8 +111,10 @@ def _tell(args: Namespace, result: RunResult) -> int:
     say(*report_lines(result.study), "")
     for item in result.foreign:
         warn(f"changed by somebody else and kept: {item.key} = {item.found}")
+    paths = state_paths(args)
+    if args.search_only and result.outcome == "unconfirmed":
+        say(f"confirm what it found: {paths.command('tune', '--resume', result.study.id)}")
     if result.outcome == "improved":
-        paths = state_paths(args)
         say(f"next: {paths.command('freeze', result.study.id, '-o', 'policy.yaml')}")
         if result.kept_netns:
             apply = paths.command("apply", "policy.yaml", "--netns", result.kept_netns)
