@@ -44,6 +44,7 @@ class KnobFiles:
         return write_value(tunable, value, before)
 
 
+_NOTHING_READ: Mapping[str, Value | None] = {}
 _MAY_CHANGE = (Outcome.REFUSED, Outcome.READ_ONLY, Outcome.MISSING)
 
 Journalled = Callable[[WriteResult], None]
@@ -57,23 +58,26 @@ def reach(
     *,
     order: Sequence[str],
     after_write: Journalled,
+    live: Mapping[str, Value | None] = _NOTHING_READ,
 ) -> tuple[dict[str, WriteResult], int]:
     """Write until every target is in force or nothing moves any more.
 
     A value refused now may be taken after another was written (low <= high pairs), so refused
-    ones are tried again until a pass changes nothing. Returns the last result of each key and
-    how many attempts the kernel refused.
+    ones are tried again until a pass changes nothing. `live` is what was just read, so that a set
+    without couplings needs no look before each write. Returns the last result of each key and how
+    many attempts the kernel refused.
     """
     writes = writable_targets(targets, held)
     sequence = [key for key in order if key in writes]
     coupled = any(held[key].couplings for key in sequence)
     results: dict[str, WriteResult] = {}
     refused_attempts = 0
-    for _ in range(_MAX_PASSES):
+    for number in range(_MAX_PASSES):
         changed = False
         for key in sequence:
-            before = access.read(held[key].tunable)
             earlier = results.get(key)
+            known = key in live and number == 0 and not coupled
+            before = live[key] if known else access.read(held[key].tunable)
             if earlier is not None and _is_final(earlier, before):
                 continue
             result = access.write(held[key].tunable, writes[key], before)

@@ -116,9 +116,25 @@ def dragged_along(
     return {name for name in held for key, names in patterns if name != key and covers(names, name)}
 
 
+def uncoupled(held: Mapping[str, Held]) -> frozenset[str]:
+    """Knobs of the set that hang together with no other: what they read after their own write is
+    what they read at the end of a set of writes."""
+    patterns = [(key, c.keys) for key, item in held.items() for c in item.couplings]
+    moved = {
+        name for name in held for key, names in patterns if name != key and covers(names, name)
+    }
+    return frozenset(
+        key
+        for key, item in held.items()
+        if not (item.couplings or item.kernel_moves or key in moved)
+    )
+
+
 def apply_order(keys: Sequence[str], held: Mapping[str, Held]) -> list[str]:
     """The order to write `keys` in: as given, but a knob that resets or moves others always
     before these (a later one would undo what was written to them)."""
+    if not any(c.kind in _RESETTING for item in held.values() for c in item.couplings):
+        return list(keys)
     placed: list[str] = []
     waiting = list(keys)
     while waiting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from ktune.kernel.namespaces import boot_id, netns_cookie
@@ -38,6 +38,7 @@ from ktune.proxy.planner import (
     covers,
     dragged_along,
     either_or_conflicts,
+    uncoupled,
     without_foreign,
 )
 
@@ -73,6 +74,7 @@ class Session:
         self._rules: dict[str, Rule] = {}
         self._limits: dict[str, LeaseTunable] = {}
         self._held: dict[str, Held] = {}
+        self._alone: frozenset[str] = frozenset()
         self._written: list[str] = []
         self._registration: str | None = None
         self.journal: JournalWriter | None = None
@@ -91,6 +93,7 @@ class Session:
         for key in sorted(leased):
             for other in self._allowlist.coupled(self._rules[key]):
                 self._hold(other, optional=True)
+        self._alone = uncoupled(self._held)
         self._start_journal(request, leased)
         return {
             "journal": self.journal.path if self.journal else "",
@@ -102,13 +105,14 @@ class Session:
         that vanished and is not named any more needs nothing and is not reported)."""
         targets = self._targets(request["assignment"])
         lease_s = self._lease_seconds(request)
-        foreign = self._witness_foreign()
+        live: dict[str, Value | None] = {}
+        foreign = self._witness_foreign(live)
         named = request["assignment"]
         wanted = without_foreign(targets, self._held)
         self.deadline_s = boottime_s() + lease_s
         results: dict[str, WriteResult] = {}
         for _ in range(_ROUNDS):
-            differing = self._differing(wanted, results)
+            differing = self._differing(wanted, results, live)
             if not differing:
                 break
             self._record_intent(differing, str(request.get("why", "")))
@@ -118,15 +122,18 @@ class Session:
                 self._access,
                 order=list(differing),
                 after_write=self._acknowledge,
+                live=live,
             )
             results |= done
-            self._acknowledge_all(differing)
+            live = {key: value for key, value in live.items() if key in self._alone}
+            live |= {key: item.observed for key, item in done.items() if key in self._alone}
+            self._acknowledge_all(differing, live)
         report = ApplyReport(
             results=tuple(
                 result
                 for key, value in targets.items()
                 if key in wanted or (key in named and not self._held[key].foreign)
-                for result in [results.get(key) or self._untouched(key, value)]
+                for result in [results.get(key) or self._untouched(key, value, live)]
                 if key in named or result.outcome is not Outcome.MISSING
             ),
             foreign=foreign,
@@ -141,7 +148,7 @@ class Session:
 
     def check(self, _: Json) -> Json:
         """Live values against what was last observed."""
-        return {"foreign": [item.to_json() for item in self._witness_foreign()]}
+        return {"foreign": [item.to_json() for item in self._witness_foreign({})]}
 
     def read(self, _: Json) -> Json:
         """Live values of the set and of everything coupled."""
@@ -223,18 +230,25 @@ class Session:
         return self._with_companions(targets)
 
     def _differing(
-        self, wanted: dict[str, Value], results: dict[str, WriteResult]
+        self,
+        wanted: dict[str, Value],
+        results: dict[str, WriteResult],
+        live: Mapping[str, Value | None],
     ) -> dict[str, Value]:
         """What is not yet as wanted, in writing order. A knob already tried counts again only when
         it was taken and another write has reset it since (queue/scheduler resets nr_requests)."""
         found = {}
         for key in apply_order(list(wanted), self._held):
             tried = results.get(key)
-            if tried is not None and tried.outcome is not Outcome.APPLIED:
+            if tried is not None and (tried.outcome is not Outcome.APPLIED or key in self._alone):
                 continue
-            if self._access.read(self._held[key].tunable) not in (wanted[key], None):
+            if self._live(key, live) not in (wanted[key], None):
                 found[key] = wanted[key]
         return found
+
+    def _live(self, key: str, known: Mapping[str, Value | None]) -> Value | None:
+        """What was just read, else a fresh look."""
+        return known[key] if key in known else self._access.read(self._held[key].tunable)
 
     def _with_companions(self, targets: dict[str, Value]) -> dict[str, Value]:
         """Going back to an original takes its companions along: the partner of an either-or pair,
@@ -311,19 +325,22 @@ class Session:
                 self._written.append(key)
 
     def _acknowledge(self, result: WriteResult) -> None:
-        """After one write: what it and its coupled knobs read now."""
+        """After one write: what it and its coupled knobs read now. A knob that hangs together
+        with no other goes on record with the rest of its intent: until then its intent alone says
+        that it is ours to restore."""
+        self._written.remove(result.key)
+        self._written.append(result.key)
+        if result.key in self._alone:
+            return
         seen: dict[str, Value | None] = {result.key: result.observed}
         for key in self._companions(result.key):
             seen[key] = self._access.read(self._held[key].tunable)
         self._observe(seen, wrote=result.key)
-        self._written.remove(result.key)
-        self._written.append(result.key)
 
-    def _acknowledge_all(self, targets: dict[str, Value]) -> None:
-        seen: dict[str, Value | None] = {
-            key: self._access.read(self._held[key].tunable) for key in targets
-        }
-        self._observe(seen, wrote=None)
+    def _acknowledge_all(self, targets: Iterable[str], known: Mapping[str, Value | None]) -> None:
+        """After the last write of an intent. What hangs together with others is read again: a
+        later write may have dragged it along."""
+        self._observe({key: self._live(key, known) for key in targets}, wrote=None)
 
     def _observe(self, seen: dict[str, Value | None], *, wrote: str | None) -> None:
         for key, value in seen.items():
@@ -338,16 +355,16 @@ class Session:
         mine = [name for coupling in self._rules[key].couplings for name in coupling.keys]
         return [name for name in self._held if name != key and covers(mine, name)]
 
-    def _witness_foreign(self) -> tuple[ForeignWrite, ...]:
+    def _witness_foreign(self, seen: dict[str, Value | None]) -> tuple[ForeignWrite, ...]:
         """Knobs of the set, and partners that a write of ours would zero, that somebody else
-        wrote since we last looked; each is told once."""
+        wrote since we last looked; each is told once. Puts what it reads into `seen`."""
         found = []
         partners = dragged_along(self._limits, self._held, kinds=("either_or",))
         for key in [*self._limits, *sorted(partners - self._limits.keys())]:
             item = self._held[key]
             if item.foreign or item.kernel_moves:
                 continue
-            live = self._access.read(item.tunable)
+            live = seen[key] = self._access.read(item.tunable)
             if live is not None and live != item.expected:
                 item.foreign = True
                 found.append(ForeignWrite(key, item.expected, live))
@@ -361,8 +378,8 @@ class Session:
         partners = dragged_along([key], self._held, kinds=("either_or",))
         return any(self._held[name].foreign for name in partners)
 
-    def _untouched(self, key: str, value: Value) -> WriteResult:
-        live = self._access.read(self._held[key].tunable)
+    def _untouched(self, key: str, value: Value, known: Mapping[str, Value | None]) -> WriteResult:
+        live = self._live(key, known)
         if live is None:
             return WriteResult(key, Outcome.MISSING, None, value, None, errno.ENOENT)
         if live != value and self._partner_is_foreign(key):
