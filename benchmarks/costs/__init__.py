@@ -1,0 +1,1 @@
+"""What ktune costs: one module per question, each with `measure(...)` and `show(...)`."""

@@ -1,0 +1,82 @@
+"""Each benchmark runs in a tiny size and prints its table. No time is asserted: that is what the
+benchmarks are for, on a calm machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that other users may enter: workloads run as nobody."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def printed(program: str, *arguments: str) -> str:
+    """What a benchmark prints."""
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / program), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def rows(text: str, title: str) -> list[list[str]]:
+    """The cells of the table below `title`, without its head."""
+    lines = text.partition(f"### {title}")[2].splitlines()[2:]
+    found = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        found.append([cell.strip() for cell in line.strip("|").split("|")])
+    return found[2:]
+
+
+def test_startup_prints_a_row_for_each_command(folder: Path) -> None:
+    text = printed("overhead.py", "--only", "startup", "--runs", "2", "--scratch", str(folder))
+    names = [row[0] for row in rows(text, "Start-up")]
+    assert names[:3] == ["python -c pass", "ktune --help", "ktune status"]
+
+
+def test_apply_prints_both_ways_and_their_ratio(root: None) -> None:
+    text = printed("overhead.py", "--only", "apply", "--runs", "2", "--knobs", "5")
+    assert [row[0] for row in rows(text, "Apply and read back")][1] == "lease.apply"
+    assert "ratio " in text
+
+
+def test_a_run_prints_what_the_framework_took_and_its_parts(folder: Path) -> None:
+    size = ("--rounds", "1", "--trials", "2", "--scratch", str(folder))
+    text = printed("overhead.py", "--only", "tuning", *size)
+    assert rows(text, "Framework time per trial")[0][0] == "ktune"
+    assert "MLOS is not installed" in text
+    assert rows(text, "ktune's parts, a trial")[-1][0] == "all"
+    assert list(folder.iterdir()) == []
+
+
+def test_kills_print_both_disks_and_the_guardians_memory(root: None, folder: Path) -> None:
+    text = printed("overhead.py", "--only", "restore", "--kills", "1", "--scratch", str(folder))
+    disks = [row[0] for row in rows(text, "kill -9 of the tuner")]
+    assert disks == ["idle", "saturated by a writer"]
+    assert rows(text, "Guardian's memory")[0][0] == "as tune starts it"
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.full
+def test_the_quickstarts_rate_counts_its_runs() -> None:
+    text = printed("quickstart_rate.py", "1", "--options", "--trials", "2", "--search-only")
+    assert len(rows(text, "1 quickstarts")) == 1
+    assert "improved: 0 of 1" in text
