@@ -287,14 +287,25 @@ def test_a_state_directory_that_fills_up_ends_the_run_with_every_knob_back(
 # --- knobs ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "window",
+    [
+        pytest.param(3, id="under-a-candidate"),
+        pytest.param(
+            5,
+            id="under-the-baseline",
+            marks=pytest.mark.xfail(reason="its next window is the baseline's, which then fails"),
+        ),
+    ],
+)
 def test_a_device_that_vanishes_during_the_run_is_dropped_and_the_rest_restored(
-    bench: Bench, loop: LoopDevice, host_knobs: HostKnobs
+    bench: Bench, loop: LoopDevice, host_knobs: HostKnobs, window: int
 ) -> None:
     bench.knobs = {
-        "sysctl": {"vm.vfs_cache_pressure": {"range": [101, 200]}},
+        "sysctl": {"vm.stat_interval": {"range": [2, 60]}},
         "sysfs": {loop.knob("read_ahead_kb"): {"range": [4, 64]}},
     }
-    bench.hook('if [ "$window" -eq 3 ]; then here; sleep 1; fi')
+    bench.hook(f'if [ "$window" -eq {window} ]; then here; sleep 1; fi')
     running = bench.tune_until_hooked()
     loop.remove()
     ended = running.end()
@@ -305,10 +316,10 @@ def test_a_device_that_vanishes_during_the_run_is_dropped_and_the_rest_restored(
 
 
 def test_where_proc_sys_is_read_only_tune_refuses(bench: Bench, host_knobs: HostKnobs) -> None:
-    bench.knobs = {"sysctl": {"vm.vfs_cache_pressure": {"range": [101, 200]}}}
+    bench.knobs = {"sysctl": {"vm.stat_interval": {"range": [2, 60]}}}
     ended = bench.tune(before=resources.READ_ONLY_PROC_SYS)
     assert ended.code == 4
-    assert "no right to write vm.vfs_cache_pressure" in ended.err
+    assert "no right to write vm.stat_interval" in ended.err
     assert not host_knobs.changed
 
 
@@ -345,7 +356,7 @@ def test_a_value_that_the_kernel_refuses_makes_only_its_trial_infeasible(
 ) -> None:
     depth = loop.knob("nr_requests")  # without a scheduler at most 128 (block/blk-mq.c): EINVAL
     bench.knobs = {"sysfs": {depth: {"choices": [96, 512, 1024]}}}
-    assert bench.tune("--search-only").code in DONE
+    assert bench.tune("--search-only", "--trials", "3").code in DONE
     refused = [item for item in windows_of(bench) if item["validity"] == "candidate_failed"]
     assert refused
     assert all(f"{depth}: refused (Invalid argument)" in item["reason"] for item in refused)
@@ -393,16 +404,16 @@ def test_fragment_thresholds_raised_together_are_restored(
     assert before.holds()
 
 
-@pytest.mark.parametrize("death", ["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("death", ["SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.full)])
 def test_dirty_bytes_where_the_ratio_was_in_force_gives_the_ratio_back(
     bench: Bench, host_knobs: HostKnobs, death: str
 ) -> None:
     ratio = "/proc/sys/vm/dirty_ratio"
     assert host_knobs.read(ratio) != "0"
     bench.knobs = {"sysctl": {"vm.dirty_bytes": {"range": [256 << 20, 512 << 20]}}}
-    bench.hook(HOLD)
-    running = bench.tune_until_hooked()
-    assert host_knobs.read(ratio) == "0"
+    running = bench.start("tune", str(bench.profile), "--seed", "1", "--quiet")
+    wait_until(lambda: host_knobs.read(ratio) == "0" or not running.alive)
+    assert running.alive, running.end().err
     running.signal(signal.Signals[death])
     wait_until(lambda: not host_knobs.changed)
     running.process.wait(timeout=60)

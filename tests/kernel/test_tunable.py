@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from ktune.kernel.tunable import Outcome, Tunable, WriteResult, read_value, sysctl_path, write_value
 from ktune.kernel.values import Value, ValueType
 from tests.conftest import HostKnobs
@@ -29,13 +27,6 @@ print(json.dumps([result.outcome.value, result.errno, result.observed]))
 
 
 PROGRAM = (sys.executable, "-c", READ_ONLY)
-
-
-@pytest.fixture
-def loop(root: None):
-    made = LoopDevice()
-    yield made
-    made.remove()
 
 
 def write(knob: Tunable, value: Value) -> WriteResult:
