@@ -25,7 +25,8 @@ LEASE_S = 15.0
 """A tuner that says nothing for so long (hung, stopped) loses the lease."""
 _RENEW_EVERY_S = 4.0
 _QUIET_S = 2.0
-"""Quiet time after a crossed guardrail."""
+_QUIET_AT_MOST_S = 30.0
+"""Quiet time after a crossed guardrail: at least, and while the pressure is still above it."""
 
 
 class GuardrailTripped(Exception):
@@ -96,7 +97,13 @@ class Bench:
         """
         wanted = self.complete(assignment)
         started_at, started_s = now(), time.monotonic()
-        measured = self._switch(wanted, arm, phase) or self._window(wanted)
+        self.guardrails.start_window()
+        try:
+            measured = self._switch(wanted, arm, phase) or self._window()
+        except GuardrailTripped as tripped:
+            self.observe(Note(f"guardrail crossed: {tripped}; restored"))
+            why = f"guardrail: {tripped}"
+            measured = Measured({}, Validity.CANDIDATE_FAILED, why, tripped=True)
         self._record(
             WindowRecord(
                 seq=self.sequence,
@@ -118,10 +125,13 @@ class Bench:
         """Go back to the baseline and leave the machine alone for a moment."""
         self.lease.apply(self.project(self.baseline), deadline_s=LEASE_S, why="quiet time")
         self._in_force.clear()
-        until_s = time.monotonic() + _QUIET_S
-        while time.monotonic() < until_s:
+        started_s = time.monotonic()
+        while (rested_s := time.monotonic() - started_s) < _QUIET_S or (
+            rested_s < _QUIET_AT_MOST_S and not self.guardrails.quiet()
+        ):
             self.poll_lease()
             time.sleep(0.05)
+        self.guardrails.forget()
 
     def poll_lease(self) -> None:
         """Renew in time; raises LeaseLost as soon as the guardian is gone."""
@@ -155,16 +165,11 @@ class Bench:
             (self.settle_s.get(key, 0.0) for key in changed), default=0
         )
         while (left_s := until_s - time.monotonic()) > 0:
-            self.poll_lease()
+            self._poll()
             time.sleep(min(left_s, 0.05))
 
-    def _window(self, wanted: Assignment) -> Measured:
-        self.guardrails.start_window()
-        try:
-            result = self.source.run(self._poll)
-        except GuardrailTripped as tripped:
-            self.observe(Note(f"guardrail crossed: {tripped}; restored"))
-            return Measured({}, Validity.CANDIDATE_FAILED, f"guardrail: {tripped}", tripped=True)
+    def _window(self) -> Measured:
+        result = self.source.run(self._poll)
         foreign = self.lease.check()
         if foreign:
             return self._void_by_foreign(foreign)

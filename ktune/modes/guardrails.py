@@ -47,8 +47,16 @@ def oom_kills(text: str) -> int:
     raise ValueError("no oom_kill counter")
 
 
+_GAP_S = 5.0
+"""Looks further apart than this say nothing about the time between them."""
+
+
 class Guardrails:
-    """Watches during windows. `crossed()` is cheap enough for every poll."""
+    """Watches during windows. `crossed()` is cheap enough for every poll.
+
+    Pressure is counted on from window to window: a limit that must last four seconds could never
+    be crossed in windows of one.
+    """
 
     def __init__(
         self,
@@ -65,10 +73,10 @@ class Guardrails:
         self._above_since_s: dict[PressureLimit, float] = {}
         self._oom_at_start = 0
         self._next_look_s = 0.0
+        self._last_look_s = 0.0
 
     def start_window(self) -> None:
-        """Forget what happened before this window."""
-        self._above_since_s.clear()
+        """Look at once; OOM kills from before do not count."""
         self._next_look_s = 0.0
         if self._oom_above is not None:
             self._oom_at_start = oom_kills(self._read("/proc/vmstat"))
@@ -79,6 +87,9 @@ class Guardrails:
         if now_s < self._next_look_s:
             return None
         self._next_look_s = now_s + 0.2
+        if now_s - self._last_look_s > _GAP_S:
+            self._above_since_s.clear()
+        self._last_look_s = now_s
         if self._oom_above is not None:
             killed = oom_kills(self._read("/proc/vmstat")) - self._oom_at_start
             if killed > self._oom_above:
@@ -89,8 +100,16 @@ class Guardrails:
                 return said
         return None
 
+    def quiet(self) -> bool:
+        """No pressure is above its limit any more (an average over 10 s takes its time)."""
+        return not any(self._share(limit) > limit.avg10_above for limit in self._pressure)
+
+    def forget(self) -> None:
+        """Count pressure from now on."""
+        self._above_since_s.clear()
+
     def _pressure_crossed(self, limit: PressureLimit, now_s: float) -> str | None:
-        share = pressure_avg10(self._read(f"/proc/pressure/{limit.resource}"), limit.line)
+        share = self._share(limit)
         if share <= limit.avg10_above:
             self._above_since_s.pop(limit, None)
             return None
@@ -101,3 +120,6 @@ class Guardrails:
             f"{limit.resource} pressure ({limit.line} avg10) {share:.0%} is above "
             f"{limit.avg10_above:.0%}"
         )
+
+    def _share(self, limit: PressureLimit) -> float:
+        return pressure_avg10(self._read(f"/proc/pressure/{limit.resource}"), limit.line)

@@ -61,6 +61,44 @@ def test_pressure_crosses_only_when_it_lasts() -> None:
     assert "memory pressure (full avg10) 30% is above 20%" in (rails.crossed() or "")
 
 
+def test_pressure_that_outlasts_short_windows_crosses() -> None:
+    """Windows of one second, a limit of four: it must not begin anew with each window."""
+    host = Host()
+    rails = host.rails(LIMIT)
+    host.full = 30.0
+    said = []
+    for tick in range(9):
+        host.now_s = tick / 2
+        if tick % 2 == 0:
+            rails.start_window()
+        said.append(rails.crossed())
+    assert said[:-1] == [None] * 8
+    assert "memory pressure" in (said[-1] or "")
+
+
+def test_pressure_is_not_assumed_while_nobody_looked() -> None:
+    host = Host()
+    rails = host.rails(LIMIT)
+    host.full = 30.0
+    assert rails.crossed() is None
+    host.now_s = 60.0
+    rails.start_window()
+    assert rails.crossed() is None
+
+
+def test_quiet_means_below_every_limit_and_forgetting_counts_anew() -> None:
+    host = Host()
+    rails = host.rails(LIMIT)
+    host.full = 30.0
+    assert not rails.quiet()
+    assert rails.crossed() is None
+    rails.forget()
+    for host.now_s in (1.5, 3.0, 4.5, 5.4):
+        assert rails.crossed() is None
+    host.full = 20.0
+    assert rails.quiet()
+
+
 def test_the_other_pressure_line_is_not_looked_at() -> None:
     host = Host()
     rails = host.rails(LIMIT)
