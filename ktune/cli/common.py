@@ -33,8 +33,8 @@ class Command(Protocol):
 
 
 def state_paths(args: Namespace) -> StatePaths:
-    """The state folders that the global options ask for."""
-    return StatePaths.resolve(getattr(args, "state_dir", None))
+    """The state folders that the global options ask for; refused where others may write."""
+    return StatePaths.resolve(getattr(args, "state_dir", None)).refuse_unsafe()
 
 
 def say(*lines: object) -> None:

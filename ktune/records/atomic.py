@@ -16,7 +16,8 @@ PRIVATE_FILE = 0o600
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, durably. Raises OSError; the old file then stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
+    temporary.unlink(missing_ok=True)  # of a process that died and had this pid
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         try:
             write_all(fd, data)
@@ -46,7 +47,7 @@ def append_line(path: Path, line: str, *, sync: bool = True) -> None:
     A writer that died half-way leaves a piece of a line: it is cut off first, so that it
     can't swallow this one. Raises OSError.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         created = os.fstat(fd).st_size == 0
         _cut_torn_tail(fd)

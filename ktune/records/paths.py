@@ -11,10 +11,15 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from ktune.errors import RefusedError
+
 ROOT_STATE = Path("/var/lib/ktune")
 ROOT_RUNTIME = Path("/run/ktune")
 STATE_VARIABLE = "KTUNE_STATE_DIR"
 PRIVATE_FOLDER = 0o700
+_LOOSE_ROOT = 0o022
+_LOOSE = 0o002
+"""Ordinary users' folders are often writable to a group of their own (umask 002)."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,30 @@ class StatePaths:
         read later, where KTUNE_STATE_DIR may be another."""
         option = [] if self.state == _customary_state() else [f"--state-dir={self.state}"]
         return shlex.join(["ktune", *option, *words])
+
+    def refuse_unsafe(self) -> StatePaths:
+        """Where others may write, a record can be replaced by a link to any file of ours.
+
+        Raises:
+            RefusedError: a folder that is there belongs to somebody else, or others may write it.
+        """
+        for folder in (self.state, self.studies, self.journal, self.policies, self.runtime):
+            try:
+                found = folder.stat()
+            except OSError:
+                continue  # missing, or closed to us: whoever uses it will say so
+            if found.st_uid not in (0, os.geteuid()):
+                raise RefusedError(
+                    f"{folder} belongs to another user (uid {found.st_uid}), who could replace "
+                    "what is recorded there",
+                    hint="--state-dir names a folder of your own",
+                )
+            if found.st_mode & (_LOOSE_ROOT if os.geteuid() == 0 else _LOOSE):
+                raise RefusedError(
+                    f"others may write to {folder}, and so replace what is recorded there",
+                    hint=f"chmod go-w {shlex.quote(str(folder))}, or --state-dir names another",
+                )
+        return self
 
     def ensure(self) -> StatePaths:
         """Make the folders (0700) that are missing. Raises OSError."""

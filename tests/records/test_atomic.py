@@ -45,3 +45,15 @@ def test_a_line_after_a_torn_tail_does_not_disappear_in_it(tmp_path_factory, lin
     whole = path.read_text().rpartition("\n")[0].split("\n") if path.stat().st_size else []
     atomic.append_line(path, more)
     assert path.read_text().split("\n")[:-1] == [line for line in whole if line] + [more]
+
+
+def test_a_planted_link_is_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("kept\n")
+    (tmp_path / "log").symlink_to(victim)
+    (tmp_path / f".file.{os.getpid()}.tmp").symlink_to(victim)
+    with pytest.raises(OSError):
+        atomic.append_line(tmp_path / "log", "x")
+    atomic.write_text(tmp_path / "file", "new")
+    assert victim.read_text() == "kept\n"
+    assert (tmp_path / "file").read_text() == "new"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ktune.errors import RefusedError
 from ktune.records.paths import StatePaths
 
 
@@ -62,3 +63,25 @@ def test_an_undo_command_names_a_state_folder_that_is_not_the_customary_one(monk
     assert StatePaths.resolve("/tmp/a b").command("rollback") == (
         "ktune '--state-dir=/tmp/a b' rollback"
     )
+
+
+@pytest.mark.parametrize("folder", ["state", "state/studies", "state/journal", "run"])
+def test_a_folder_that_others_may_write_is_refused(tmp_path, folder):
+    paths = StatePaths(tmp_path / "state", tmp_path / "run").ensure()
+    assert paths.refuse_unsafe() is paths
+    (tmp_path / folder).chmod(0o777)
+    with pytest.raises(RefusedError, match="others may write"):
+        paths.refuse_unsafe()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_refused_also_behind_a_link(tmp_path):
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    os.chown(tmp_path / "theirs", 65534, 65534)
+    (tmp_path / "state").symlink_to("theirs")
+    with pytest.raises(RefusedError, match="another user"):
+        StatePaths(tmp_path / "state", tmp_path / "run").refuse_unsafe()
+
+
+def test_a_state_folder_that_is_not_there_yet_is_fine(tmp_path):
+    StatePaths(tmp_path / "a" / "b", tmp_path / "run").refuse_unsafe()
