@@ -9,6 +9,7 @@ from ktune.cli.recover import report_recoveries
 from ktune.errors import ExitCode, KtuneError
 from ktune.policy.rollback import (
     Ending,
+    KnobStep,
     RolledBack,
     clear_up,
     plan_rollback,
@@ -17,6 +18,7 @@ from ktune.policy.rollback import (
 )
 from ktune.policy.stack import StackEntry
 from ktune.proxy.guardian.recovery import RecoveryOutcome
+from ktune.proxy.planner import Verdict
 from ktune.records.codec import encode
 from ktune.records.paths import StatePaths
 
@@ -81,14 +83,21 @@ def _dry_run(entries: list[StackEntry], *, as_json: bool) -> int:
         say(f"{entry.name} serial {entry.serial}, {entry.scope.text}:")
         if not steps:
             say("  has ended already: nothing would be written")
-        say(
-            *table(
-                (step.key, show(step.live), "->", show(step.original), f"({step.verdict.value})")
-                for step in steps
-            )
-        )
+        say(*table(_would(step) for step in steps))
     say("dry run: nothing was changed" if plans else "no policy is in force")
     return ExitCode.OK
+
+
+def _would(step: KnobStep) -> tuple[str, str, str, str]:
+    match step.verdict:
+        case Verdict.RESTORE:
+            return step.key, show(step.live), "->", show(step.original)
+        case Verdict.NOTHING:
+            return step.key, show(step.live), "", "as it was before: nothing to do"
+        case Verdict.FOREIGN:
+            return step.key, show(step.live), "", "somebody else wrote it: would be kept"
+        case Verdict.GONE:
+            return step.key, "-", "", "is gone"
 
 
 def _show(done: RolledBack) -> None:

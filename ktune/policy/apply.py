@@ -6,6 +6,7 @@ entry on the stack says what is in force and how to undo it.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -185,7 +186,7 @@ def _entry(plan: ApplyPlan, number: int, lease: Lease, report: ApplyReport) -> S
             for knob in plan.checked.knobs
         ),
         guard=document.guard,
-        source=plan.checked.policy.path,
+        source=os.path.abspath(plan.checked.policy.path),
     )
 
 

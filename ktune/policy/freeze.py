@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from ktune.errors import ExitCode, KtuneError
+from pydantic import ValidationError
+
+from ktune.errors import ExitCode, KtuneError, UsageError
 from ktune.kernel.values import Value
 from ktune.policy import digest, emit
 from ktune.policy.model import PolicyDocument
@@ -53,19 +55,31 @@ def freeze(study: Study, paths: StatePaths, options: FreezeOptions | None = None
 
     Raises:
         KtuneError: the study is not proven (exit 3), or its proof was tampered with (exit 7).
+        UsageError: an option has a value that no policy may have.
         RecordError: the study lacks a fact that a policy must carry.
     """
     options = options or FreezeOptions()
     proof = _proven(study)
     tree = _tree(study, proof, paths, options)
     tree[digest.FIELD] = digest.digest_of(tree)
-    PolicyDocument.model_validate(tree)  # what we write must be what we accept
+    _check(tree)
     return emit.document(
         tree,
         block=frozenset({"baseline", "assignment"}),
         header=f"{study.manifest.profile_name}, proven in study {study.id}.\n"
         "Apply with `ktune apply FILE`, undo with `ktune rollback`.",
     )
+
+
+def _check(tree: Mapping[str, Any]) -> None:
+    """What we write must be what we accept; a name or a condition comes from the command line."""
+    try:
+        PolicyDocument.model_validate(tree)
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise UsageError(
+            f"no valid policy: {'; '.join(wrong)}", hint="see --name, --fits-kernel, --fits-mem"
+        ) from None
 
 
 def _proven(study: Study) -> Proof:

@@ -109,13 +109,21 @@ def roll_back(entry: StackEntry, *, paths: StatePaths, why: str = "") -> RolledB
         changes=tuple(
             history.Change(item.key, item.before, item.observed) for item in done.report.restored
         ),
-        undo=paths.command("apply", entry.source) if entry.source else "",
+        undo=_undo(entry, paths),
         notes={
             "ending": done.ending.value,
             **{f"kept {item.key}": str(item.found) for item in done.foreign},
         },
     )
     return done
+
+
+def _undo(entry: StackEntry, paths: StatePaths) -> str:
+    """Puts it in force again, from any folder; nothing can once its scope is gone."""
+    if not entry.source or not entry.scope.alive():
+        return ""
+    scope = [] if entry.scope.netns is None else ["--netns", entry.scope.netns]
+    return paths.command("apply", entry.source, *scope)
 
 
 def clear_up(paths: StatePaths) -> list[Recovery]:

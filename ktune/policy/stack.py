@@ -68,7 +68,7 @@ class StackEntry:
     knobs: tuple[StackKnob, ...]
     guard: str = "audit"
     source: str = ""
-    """The policy file, as given."""
+    """The policy file."""
 
     @property
     def file_name(self) -> str:

@@ -192,6 +192,8 @@ def test_the_history_says_who_what_why_and_how_to_undo(cli, netns, policy):
     applied, undone = cli("history", "--json").json
     assert (applied["what"], undone["what"]) == ("apply", "rollback")
     assert applied["undo"] == f"ktune --state-dir={cli.state} rollback"
+    again = f"ktune --state-dir={cli.state} apply {policy} --netns {netns.path}"
+    assert undone["undo"] == again
     change = next(item for item in applied["changes"] if item["key"] == "net.ipv4.tcp_rmem")
     assert change["after"] == [4096, 131072, 33554432]
     assert "ticket \\x1b[31m7" in cli("history").out

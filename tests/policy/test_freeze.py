@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ktune.errors import ExitCode, KtuneError
+from ktune.errors import ExitCode, KtuneError, UsageError
 from ktune.policy import emit
 from ktune.policy.freeze import FreezeOptions, freeze
 from ktune.policy.load import parse_policy
@@ -79,6 +79,15 @@ def test_the_knobs_stand_sysctls_first_in_alphabetical_order(paths):
     text = freeze(support.study(paths, assignment=assignment, baseline=assignment), paths)
     document = parse_policy(text.encode(), path="p").document
     assert list(document.assignment) == ["net.y", "vm.x", "/sys/block/vda/queue/read_ahead_kb"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [FreezeOptions(name="../x"), FreezeOptions(fits_mem="much"), FreezeOptions(fits_kernel="new")],
+)
+def test_an_option_that_no_policy_may_have_is_a_mistake_not_a_bug(paths, options):
+    with pytest.raises(UsageError, match="no valid policy"):
+        freeze(support.study(paths, host=support.FACTS), paths, options)
 
 
 def test_options_of_the_person_who_freezes(paths):
