@@ -154,7 +154,9 @@ class Bench:
         gone = [result.key for result in bad if result.outcome is Outcome.MISSING]
         for key in gone:
             self._drop(key, f"{key} is no longer there: dropped from the search")
-        if arm is Arm.BASELINE and not gone:
+        if len(gone) == len(bad):
+            return Measured({}, Validity.VOID, why)  # no fault of either arm
+        if arm is Arm.BASELINE:
             raise Disturbed(f"the baseline can't be put in force: {why}")
         return Measured({}, Validity.CANDIDATE_FAILED, why)
 
