@@ -45,6 +45,16 @@ def _metrics(profile: Profile) -> Iterator[Problem]:
             elif (
                 part == "constraints"
                 and goal.worse_by_at_most is not None
+                and known[goal.metric].plausible[0] <= 0
+            ):
+                yield Problem(
+                    profile.where("workload", "metrics", goal.metric, "plausible"),
+                    f"{goal.metric} may be worse by a share of the baseline: its smallest "
+                    "plausible value must be above 0 (or use at_most, at_least)",
+                )
+            elif (
+                part == "constraints"
+                and goal.worse_by_at_most is not None
                 and profile.better(goal.metric) is None
             ):
                 yield Problem(
