@@ -10,7 +10,7 @@ export KTUNE_STATE_DIR="$work/state"
 
 say() { printf '\n== %s\n' "$*"; }
 
-say "ktune tune $profile"
+say "ktune tune $profile --keep-scope"
 "$ktune" tune "$profile" --keep-scope --json > "$work/result.json"
 code=$?
 if [ "$code" = 4 ] && [ -z "${CI:-}" ]; then
@@ -42,4 +42,8 @@ say "ktune rollback --all"
 "$ktune" rollback --all || exit
 
 say "ktune status"
-"$ktune" status
+"$ktune" status || exit
+
+say "That was the whole life of a policy; nothing of it is left."
+echo "What it found and why: docs/quickstart.md. Your own workload: README.md, Write a profile."
+echo "The command is $ktune; what this host can do: $ktune doctor"
