@@ -32,8 +32,10 @@ echo "ops_per_s=$((1000 + value))"
 """
 """The score is what the knob says, so that a good run always finds an improvement."""
 
-HOLD = 'if [ "$window" -eq 3 ]; then here; sleep 300; fi'
-"""A hook: the third window (the second trial) does not end."""
+HOLD = 'if [ "$value" -ge 70 ]; then here; sleep 300; fi'
+"""A hook: the first window of a candidate (see `net_bench`) does not end."""
+PAUSE = 'if [ "$value" -ge 70 ] && [ ! -e "$folder/reached" ]; then here; sleep 1; fi'
+"""A hook: the first window of a candidate gives the test a second to do something."""
 
 
 @dataclass
