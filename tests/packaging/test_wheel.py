@@ -30,13 +30,12 @@ class Installed:
         self._folder = folder
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("KTUNE_", "PYTHON"))}
         return subprocess.run(
             [self.environment / "bin/ktune", *words],
             capture_output=True,
             text=True,
             cwd=self._folder,
-            env=kept | {"KTUNE_STATE_DIR": str(self._folder / "state")},
+            env=_clean() | {"KTUNE_STATE_DIR": str(self._folder / "state")},
             stdin=subprocess.DEVNULL,
             timeout=60,
             check=False,
@@ -48,8 +47,14 @@ class Installed:
             capture_output=True,
             text=True,
             cwd=self._folder,
+            env=_clean(),
             check=True,
         ).stdout.strip()
+
+
+def _clean() -> dict[str, str]:
+    """Without what points Python or ktune elsewhere."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("KTUNE_", "PYTHON"))}
 
 
 @pytest.fixture(scope="module")
