@@ -14,7 +14,7 @@ from ktune.records import atomic
 from ktune.records.codec import RecordError, encode
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study, list_studies
-from ktune.records.summary import report_lines
+from ktune.records.summary import report_lines, without_secrets
 
 
 def add_parser(subparsers: SubParsers) -> ArgumentParser:
@@ -96,7 +96,7 @@ def _document(study: Study) -> dict[str, Any]:
     return {
         "format": "ktune-study-1",
         "status": study.status.value,
-        "manifest": encode(study.manifest),
+        "manifest": encode(study.manifest) | {"storage": without_secrets(study.manifest.storage)},
         "windows": [encode(record) for record in log.records],
         "windows_torn": log.torn,
         "proof": None if proof is None else encode(proof),

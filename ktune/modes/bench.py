@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ktune.errors import KtuneError, RefusedError
+from ktune.errors import ExitCode, KtuneError
 from ktune.kernel.tunable import Assignment, Outcome
 from ktune.measure.window import Validity, WindowResult, WindowSource
 from ktune.modes.guardrails import Guardrails
@@ -35,6 +35,12 @@ class GuardrailTripped(Exception):
 
 class Disturbed(KtuneError):
     """The baseline itself can't be measured or put in force."""
+
+
+class NothingLeft(KtuneError):
+    """Others have taken every knob over (exit 5, as for any foreign change)."""
+
+    exit_code = ExitCode.DRIFT
 
 
 @dataclass(frozen=True)
@@ -200,7 +206,7 @@ class Bench:
         self._in_force.pop(key, None)
         self.observe(Note(why))
         if self.dropped >= set(self.baseline):
-            raise RefusedError("no knob is left to tune: all were changed by others or vanished")
+            raise NothingLeft("no knob is left to tune: all were changed by others or vanished")
 
     def _record(self, record: WindowRecord) -> None:
         self.sequence += 1

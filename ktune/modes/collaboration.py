@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ktune.errors import KtuneError
+from ktune.errors import ExitCode, KtuneError
 from ktune.evidence.coin import Order, toss
 from ktune.evidence.decide import Decision, Outcome, Rule, decide
 from ktune.evidence.pairs import Arm as PairArm
@@ -33,6 +33,8 @@ DRAWS_OF_A_FINALIST = 10_000
 
 class FinalistChanged(KtuneError):
     """A knob of the finalist was taken over by somebody else: what is measured is not it."""
+
+    exit_code = ExitCode.DRIFT
 
 
 class TooDisturbed(KtuneError):

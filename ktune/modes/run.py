@@ -32,6 +32,8 @@ from ktune.records.study import Study
 from ktune.records.types import StudyManifest, StudyStatus
 from ktune.report.live import assignment_text, percent_text
 from ktune.report.progress import Note, Observer
+from ktune.search.samplers import SamplerName, refuse_missing
+from ktune.search.storage import check_url
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,17 @@ def tune_profile(
     profile = load_profile(profile_argument(argument), state_dir=str(paths.state))
     plan = _plan(profile, options, paths, observe)
     settings = settings_of(profile, options.overrides, drawn_seed=secrets.randbelow(2**31))
+    _refuse_search(settings)
     study = Study.create(paths, _manifest(plan, settings, argument))
     return _execute(_Run(study, plan, settings, options, paths, observe))
+
+
+def _refuse_search(settings: Settings) -> None:
+    """What can't be searched with is said before there is a study."""
+    sampler = SamplerName(settings.sampler)
+    refuse_missing(sampler)
+    if settings.storage:
+        check_url(settings.storage, sampler)
 
 
 def resume_study(

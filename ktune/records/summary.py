@@ -6,6 +6,7 @@ comes from pairs measured after the decision, and carries its interval.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -21,6 +22,15 @@ _UNPROVEN = {
     StudyStatus.NO_IMPROVEMENT: "No improvement found.",
     StudyStatus.PROVEN: "Improved.",
 }
+
+
+def without_secrets(storage: str) -> str:
+    """A storage URL fit to be passed on: no password, no options (they may hold one).
+
+    >>> without_secrets("postgresql://me:s3cret@db/optuna?sslpassword=x")
+    'postgresql://me:***@db/optuna'
+    """
+    return re.sub(r"(://[^/:@]*):.*@", r"\1:***@", storage).partition("?")[0]
 
 
 def report_lines(study: Study) -> Iterator[str]:

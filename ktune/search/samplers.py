@@ -44,6 +44,16 @@ def missing_modules(name: SamplerName) -> tuple[str, ...]:
     return tuple(module for module in NEEDS.get(name, ()) if find_spec(module) is None)
 
 
+def refuse_missing(name: SamplerName) -> None:
+    """Raises RefusedError where a module that the sampler needs is missing; names the extra."""
+    missing = missing_modules(name)
+    if missing:
+        raise RefusedError(
+            f"the sampler {name.value} needs {' and '.join(missing)}, not installed here",
+            hint=f"pip install 'ktune[{name.value}]', or use --sampler tpe",
+        )
+
+
 def make_sampler(name: SamplerName, seed: int, *, trials_before: int = 0) -> BaseSampler:
     """Build the sampler.
 
@@ -53,12 +63,7 @@ def make_sampler(name: SamplerName, seed: int, *, trials_before: int = 0) -> Bas
     Raises:
         RefusedError: a module is missing; names the extra to install.
     """
-    missing = missing_modules(name)
-    if missing:
-        raise RefusedError(
-            f"the sampler {name.value} needs {' and '.join(missing)}, not installed here",
-            hint=f"pip install 'ktune[{name.value}]', or use --sampler tpe",
-        )
+    refuse_missing(name)
     from optuna import samplers
 
     seeded = (seed + 1_000_003 * trials_before) % 2**32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -130,3 +131,24 @@ def test_a_state_folder_that_is_a_file_is_an_error_for_people(cli, tmp_path, wor
     done = cli(*words, "--state-dir", tmp_path / "file")
     assert "this is a bug" not in done.err
     assert done.code in (0, 1)
+
+
+def test_the_password_of_a_storage_is_not_passed_on(cli, paths):
+    study = support.study(paths)
+    storage = "postgresql://me:s3cret@db/optuna?sslpassword=s3cret"
+    study.manifest = dataclasses.replace(study.manifest, storage=storage)
+    study.end(study.manifest.status)
+    for words in (("studies", "export"), ("studies", "show", "--json"), ("report",)):
+        done = cli(*words, study.id)
+        assert done.code == 0
+        assert "s3cret" not in done.out
+    assert cli("studies", "export", study.id).json["manifest"]["storage"] == (
+        "postgresql://me:***@db/optuna"
+    )
+
+
+def test_a_search_that_can_not_be_is_refused_before_there_is_a_study(cli):
+    done = cli("tune", "quickstart", "--storage", "redis://host/0")
+    assert done.code == 7
+    assert "unpickles" in done.err
+    assert cli("studies", "list", "--json").json == []

@@ -12,7 +12,7 @@ import pytest
 from ktune.errors import ExitCode
 from ktune.evidence.coin import Order, toss
 from ktune.kernel.tunable import sysctl_path
-from ktune.modes.bench import Disturbed
+from ktune.modes.bench import Disturbed, NothingLeft
 from ktune.modes.collaboration import FinalistChanged
 from ktune.modes.modes import Emergency
 from ktune.proxy.client import LeaseLost
@@ -199,9 +199,24 @@ def test_a_finalist_whose_knob_is_taken_over_is_not_proven(tmp_path: Path) -> No
                 write_in_scope(it, FIN, "33")
 
         source = Simulated(better_below_50, before=administrator)
-        with it.tuning(source) as tuning, pytest.raises(FinalistChanged):
+        with it.tuning(source) as tuning, pytest.raises(FinalistChanged) as raised:
             tuning.run()
+        assert raised.value.exit_code is ExitCode.DRIFT
         assert in_scope(it, FIN) == "33"
+
+
+def test_when_others_take_every_knob_the_run_ends_as_foreign_change(tmp_path: Path) -> None:
+    with rig(tmp_path) as it:
+
+        def administrator(_: int) -> None:
+            write_in_scope(it, FIN, "33")
+            write_in_scope(it, PROBES, "3")
+
+        source = Simulated(flat, before=administrator)
+        with it.tuning(source) as tuning, pytest.raises(NothingLeft) as raised:
+            tuning.run()
+        assert raised.value.exit_code is ExitCode.DRIFT
+        assert (in_scope(it, FIN), in_scope(it, PROBES)) == ("33", "3")
 
 
 def test_three_crossed_guardrails_are_an_emergency(tmp_path: Path) -> None:
