@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ktune.evidence.coin import toss
+from ktune.evidence.coin import Order
 from ktune.evidence.pairs import PairResult
 from ktune.measure.window import Validity
 from ktune.modes.bench import Measured
@@ -49,7 +49,8 @@ def _pairs(
             )
     found: dict[int, list[PairResult]] = {}
     for draw, seen in sorted(draws.items()):
-        order = toss(settings.seed, phase.value, draw)
+        # As it was measured, not as the coin has it: the proof's audit compares the two.
+        order = Order.CANDIDATE_FIRST if next(iter(seen)) is Arm.CANDIDATE else Order.BASELINE_FIRST
         pair = pair_of(draw, order, seen, settings.goals)
         found.setdefault(draw // DRAWS_OF_A_FINALIST, []).append(pair)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ktune import __version__
@@ -101,6 +101,7 @@ def resume_study(
         state_dir=str(paths.state),
     )
     plan = _plan(profile, options, paths, observe)
+    _refuse_other_host(study_id, manifest.host, _host(plan.host))
     if dict(plan.baseline) != dict(manifest.baseline):
         changed = ", ".join(_differing(plan.baseline, manifest.baseline))
         raise RefusedError(
@@ -116,6 +117,22 @@ def resume_study(
     )
     settings = settings_of(profile, overrides, drawn_seed=manifest.seed)
     return _execute(_Run(study, plan, settings, options, paths, observe))
+
+
+def _refuse_other_host(
+    study_id: str, then: Mapping[str, object], today: Mapping[str, object]
+) -> None:
+    """A policy names one kernel and one machine: all its pairs must come from there."""
+    changed = [
+        f"{name} {then[name]}, now {today[name]}"
+        for name in ("kernel", "arch", "cpus")
+        if name in then and then[name] != today[name]
+    ]
+    if changed:
+        raise RefusedError(
+            f"study {study_id} was measured on another machine: {'; '.join(changed)}",
+            hint="start a new study",
+        )
 
 
 def _plan(profile: Profile, options: RunOptions, paths: StatePaths, observe: Observer) -> Plan:

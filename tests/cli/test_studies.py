@@ -152,3 +152,25 @@ def test_a_search_that_can_not_be_is_refused_before_there_is_a_study(cli):
     assert done.code == 7
     assert "unpickles" in done.err
     assert cli("studies", "list", "--json").json == []
+
+
+def test_a_study_of_another_kernel_is_not_continued(cli, tmp_path):
+    """Half of its pairs would be from a kernel that the policy does not name."""
+    profile = tmp_path / "quick.yaml"
+    profile.write_text(
+        "{ktune: 1, kind: profile, name: quick, scope: ephemeral,\n"
+        " workload: {command: [echo, 'v=5'], renews: [new_socket], timeout: 9s,\n"
+        "  metrics: {v: {from: key_value, plausible: [1, 9]}}},\n"
+        " knobs: {sysctl: {net.ipv4.tcp_slow_start_after_idle: {choices: [1, 0]}}},\n"
+        " objectives: [{metric: v, direction: maximize}], search: {trials: 2}}\n"
+    )
+    done = cli("tune", profile, "--search-only", "--quiet", "--json")
+    assert done.code == 0, done.err
+    study = done.json["study"]
+    file = cli.state / "studies" / study / "study.json"
+    manifest = json.loads(file.read_text())
+    manifest["host"]["kernel"] = "4.19.0"
+    file.write_text(json.dumps(manifest))
+    done = cli("tune", "--resume", study)
+    assert done.code == 4
+    assert "measured on another machine: kernel 4.19.0, now" in done.err
