@@ -8,6 +8,7 @@ that prints without end never blocks and never fills our memory.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterable
 
 from ktune.measure.cgroup import WindowCgroup
+from ktune.measure.clone import fork_into
 from ktune.measure.job import Job, Leftover, Outcome
 from ktune.measure.prepare import become
 
@@ -84,7 +86,7 @@ def _run(job: Job, control: int, group: WindowCgroup | None) -> Outcome:
     sys.stdout.flush()
     parent = os.getpid()
     try:
-        pid = os.fork()
+        pid, to_join = _fork(group)
     except OSError as error:
         for fd in (out_write, err_write, fail_read, fail_write):
             os.close(fd)
@@ -92,7 +94,7 @@ def _run(job: Job, control: int, group: WindowCgroup | None) -> Outcome:
         err.close()
         return Outcome(failed_step="fork", errno=error.errno or 0, message=str(error))
     if pid == 0:
-        become(job, group, parent=parent, stdout=out_write, stderr=err_write, fail=fail_write)
+        become(job, to_join, parent=parent, stdout=out_write, stderr=err_write, fail=fail_write)
     for fd in (out_write, err_write, fail_write):
         os.close(fd)
     failure = _failure(fail_read, job.timeout_s)
@@ -121,6 +123,14 @@ def _run(job: Job, control: int, group: WindowCgroup | None) -> Outcome:
         leftovers=() if timed_out or stopped else leftovers,
         unkillable=unkillable,
     )
+
+
+def _fork(group: WindowCgroup | None) -> tuple[int, WindowCgroup | None]:
+    """Process id as os.fork() gives it, and the cgroup that the child has yet to join."""
+    if group is not None:
+        with contextlib.suppress(OSError):
+            return fork_into(group.path), None
+    return os.fork(), group
 
 
 def _failure(fd: int, timeout_s: float) -> tuple[str, int, str] | None:
