@@ -33,6 +33,8 @@ class Mutation:
     edits: tuple[Edit, ...]
     kills: tuple[str, ...]
     survivors: tuple[str, ...]
+    slow: bool = False
+    """Runs in `make test-full` only: another planted bug nearby is caught in every run."""
 
 
 MUTATIONS = (
@@ -106,6 +108,7 @@ MUTATIONS = (
             MODEL + "test_recovery_reaches_the_snapshot_from_any_point_of_death",
         ),
         survivors=(FAULTS + "test_death_between_two_writes_of_one_set_is_undone",),
+        slow=True,
     ),
     Mutation(
         name="restore overwrites what somebody else wrote",
@@ -121,6 +124,7 @@ MUTATIONS = (
             MODEL + "test_what_the_administrator_wrote_is_kept_and_reported",
         ),
         survivors=(BEHAVIOUR + "test_release_restores_everything[file]",),
+        slow=True,
     ),
     Mutation(
         name="fixed pair order: a coin with one side",
@@ -148,6 +152,7 @@ MUTATIONS = (
         ),
         kills=(TUNING + "test_each_pair_runs_in_the_order_of_its_coin",),
         survivors=(TUNING + "test_everything_is_restored_at_the_end",),
+        slow=True,
     ),
     Mutation(
         name="search data used in the confirmation",
@@ -186,5 +191,6 @@ MUTATIONS = (
         ),
         kills=(TUNING + "test_the_gain_comes_from_pairs_that_the_decision_did_not_see",),
         survivors=(TUNING + "test_everything_is_restored_at_the_end",),
+        slow=True,
     ),
 )

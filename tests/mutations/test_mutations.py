@@ -53,7 +53,13 @@ def outcomes(folder: Path, *tests: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda item: item.name)
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        pytest.param(item, id=item.name, marks=[pytest.mark.full] if item.slow else [])
+        for item in MUTATIONS
+    ],
+)
 def test_a_planted_bug_is_caught(mutation: Mutation, tmp_path: Path, root: None) -> None:
     said = outcomes(planted(mutation, tmp_path), *mutation.kills, *mutation.survivors)
     for test in mutation.survivors:
