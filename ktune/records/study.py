@@ -179,7 +179,7 @@ class Study:
             raise KtuneError(
                 f"the proof of study {self.id} does not match its digests: "
                 "it or its windows were changed after it was recorded",
-                hint="confirm again with `ktune tune --resume`",
+                hint="nothing can be built on it any more: tune again",
                 exit_code=ExitCode.UNTRUSTED,
             )
         return proof
