@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from ktune.kernel.values import Value
 from ktune.records.study import Study
-from ktune.records.types import Phase, Proof, ProofOutcome, StudyStatus, WindowRecord
+from ktune.records.types import Arm, Phase, Proof, ProofOutcome, StudyStatus, WindowRecord
 
 _UNPROVEN = {
     StudyStatus.RUNNING: "The study is still running: nothing is confirmed yet.",
@@ -143,6 +143,15 @@ def _windows(records: tuple[WindowRecord, ...]) -> Iterator[str]:
         said = ", ".join(f"{count} {name}" for name, count in sorted(by_validity.items()))
         seconds = sum(record.duration_s for record in own)
         yield f"  {phase.value:<10}  {len(own)} in {seconds:.0f} s ({said})"
+    proving = [record for record in records if record.pair is not None]
+    voided = {
+        Arm.BASELINE: sum(r.arm is Arm.BASELINE and r.validity != "valid" for r in proving),
+        Arm.CANDIDATE: sum(r.arm is Arm.CANDIDATE and r.validity == "void" for r in proving),
+    }
+    if any(voided.values()):
+        # Side by side: a candidate that voids its own bad windows would bias the proof.
+        counts = ", ".join(f"{count} in the {arm.value}'s" for arm, count in voided.items())
+        yield f"  pairs voided by a window: {counts}"
 
 
 def _text(value: Value | None) -> str:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from ktune.records.types import ProofOutcome
+from ktune.records.types import Arm, Phase, ProofOutcome
 from tests.policy import support
 
 
@@ -55,6 +55,26 @@ def test_the_report_gives_the_gain_with_its_interval_and_not_the_search_numbers(
     )
     assert "net.ipv4.tcp_rmem" in done.out
     assert "4096 131072 6291456 -> 4096 131072 33554432" in done.out
+
+
+def test_the_report_counts_void_pairs_by_the_arm_that_voided_them(cli, paths):
+    study = support.study(paths, outcome=None)
+    for number, (arm, validity) in enumerate(
+        [(Arm.BASELINE, "candidate_failed"), (Arm.CANDIDATE, "void"), (Arm.CANDIDATE, "void")]
+    ):
+        window = study.windows().records[0]
+        study.append_window(
+            dataclasses.replace(
+                window,
+                seq=10 + number,
+                phase=Phase.DECISION,
+                arm=arm,
+                pair=number,
+                validity=validity,
+            )
+        )
+    out = cli("report", study.id).out
+    assert "pairs voided by a window: 1 in the baseline's, 2 in the candidate's" in out
 
 
 def test_the_report_of_no_improvement_says_so(cli, paths):
