@@ -6,8 +6,11 @@ every process of the workload at once, those too that left its session and proce
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+
+PREFIX = "ktune-window-"
 
 
 class WindowCgroup:
@@ -22,6 +25,7 @@ class WindowCgroup:
         parent = own_cgroup()
         if parent is None:
             return None
+        _sweep(parent)
         path = os.path.join(parent, name)
         try:
             os.mkdir(path, 0o755)
@@ -66,6 +70,15 @@ class WindowCgroup:
                 time.sleep(0.002)
             else:
                 return True
+
+
+def _sweep(parent: str) -> None:
+    """Remove the empty cgroups of spawners that were killed (`ktune-window-PID-N`)."""
+    for name in os.listdir(parent):
+        pid = name.removeprefix(PREFIX).partition("-")[0]
+        if name.startswith(PREFIX) and not os.path.exists(f"/proc/{pid}"):
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.join(parent, name))
 
 
 def own_cgroup() -> str | None:

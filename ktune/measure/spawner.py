@@ -20,6 +20,7 @@ from typing import Any
 
 from ktune.kernel.namespaces import NamespaceRef, enter
 from ktune.measure import rights
+from ktune.measure.cgroup import PREFIX
 from ktune.measure.job import Outcome, dump, job_from
 from ktune.measure.page_cache import drop_page_cache
 from ktune.measure.prepare import preload
@@ -59,7 +60,7 @@ def _serve(operation: str, request: dict[str, Any], control: int, serial: int) -
                 preload(job)
             except (ImportError, ValueError) as error:
                 return Outcome(failed_step="load the bundled workload", message=str(error))
-            return run(job, control, f"ktune-window-{os.getpid()}-{serial}")
+            return run(job, control, f"{PREFIX}{os.getpid()}-{serial}")
         case "flush_tcp_metrics":
             scope = NamespaceRef(request["netns"], request["userns"] or None)
             return _in_a_fork(lambda: _flush(scope))

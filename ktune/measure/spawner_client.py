@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from ktune.errors import KtuneError
-from ktune.measure.cgroup import WindowCgroup, own_cgroup
+from ktune.measure.cgroup import PREFIX, WindowCgroup, own_cgroup
 from ktune.measure.child import program
 from ktune.measure.job import Outcome, dump, outcome_from
 from ktune.measure.window import Poll
@@ -131,7 +131,7 @@ def _kill_groups_of(pid: int) -> None:
     parent = own_cgroup()
     if parent is None:
         return
-    for path in glob.glob(os.path.join(glob.escape(parent), f"ktune-window-{pid}-*")):
+    for path in glob.glob(os.path.join(glob.escape(parent), f"{PREFIX}{pid}-*")):
         group = WindowCgroup(path)
         group.kill()
         group.remove()

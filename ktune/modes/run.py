@@ -184,7 +184,8 @@ def _execute(run: _Run) -> RunResult:
         _say_interrupted(run, tuning, lease)
         raise
     except KtuneError as error:
-        end_quietly(study, StudyStatus.FAILED, error.message)
+        if not study.discard():  # refused before its first window: nothing to keep
+            end_quietly(study, StudyStatus.FAILED, error.message)
         raise
     except BaseException as error:
         end_quietly(study, StudyStatus.FAILED, f"{type(error).__name__}: {error}")

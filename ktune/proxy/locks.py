@@ -10,6 +10,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ktune.errors import BusyError
 from ktune.proxy.storage import ProxyPaths
@@ -24,18 +25,34 @@ def scope_lock(paths: ProxyPaths, *, netns_cookie: int | None, what: str) -> Ite
     """
     name = "host.lock" if netns_cookie is None else f"netns-{netns_cookie}.lock"
     paths.runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(paths.runtime / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    path = paths.runtime / name
+    fd = _locked(path, "the host" if netns_cookie is None else "this namespace")
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(fd, 200, 0).decode(errors="replace").strip() or "another run"
-            raise BusyError(
-                f"{holder} holds {'the host' if netns_cookie is None else 'this namespace'}",
-                hint="wait for it to end; `ktune status` shows it",
-            ) from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{what} (pid {os.getpid()})\n".encode(), 0)
         yield
     finally:
+        if netns_cookie is not None:
+            path.unlink(missing_ok=True)  # namespaces come and go, their locks with them
+        os.close(fd)
+
+
+def _locked(path: Path, place: str) -> int:
+    """Open and lock. A holder unlinks the file before it lets go, so a lock on a file that has lost
+    its name is no lock: try again with the new one."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(fd), path.stat()):
+                return fd
+        except BlockingIOError:
+            holder = os.pread(fd, 200, 0).decode(errors="replace").strip() or "another run"
+            os.close(fd)
+            raise BusyError(
+                f"{holder} holds {place}", hint="wait for it to end; `ktune status` shows it"
+            ) from None
+        except FileNotFoundError:
+            os.close(fd)
+            continue
         os.close(fd)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,6 +123,13 @@ class Study:
         self._update(
             status=StudyStatus.RUNNING, reason="", ended_at="", runner=clock.this_process()
         )
+
+    def discard(self) -> bool:
+        """Remove a study in which nothing was measured; False when there is something to keep."""
+        if self.windows_path.exists():
+            return False
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return True
 
     def end(self, status: StudyStatus, reason: str = "") -> None:
         """Record how it ended. Raises OSError."""

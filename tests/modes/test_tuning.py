@@ -296,3 +296,17 @@ def write_in_scope(rig: Rig, key: str, value: str) -> None:
         enter += [f"--user={ref.userns}", "--preserve-credentials"]
     script = f"echo {value} > {sysctl_path(key)}"
     subprocess.run([*enter, "sh", "-c", script], check=True)
+
+
+def test_a_study_in_which_nothing_was_measured_is_not_kept(tmp_path: Path) -> None:
+    with rig(tmp_path) as it:
+        assert it.study.discard()
+        assert not it.study.folder.exists()
+
+
+def test_a_study_with_windows_is_kept(tmp_path: Path) -> None:
+    with rig(tmp_path) as it:
+        with it.tuning(Simulated(flat)) as tuning:
+            tuning.run()
+        assert not it.study.discard()
+        assert it.study.windows().records
