@@ -46,6 +46,7 @@ def main() -> int:
 
     _MARKS["command line ready"] = time.monotonic()
     from ktune.measure.runner import CommandSource
+    from ktune.modes import prepare
     from ktune.modes import run as whole
     from ktune.modes.bench import Bench
     from ktune.modes.tuning import Tuning
@@ -61,8 +62,8 @@ def main() -> int:
     )
     for owner, name, part in (
         (whole, "load_profile", "profile"),
-        (whole, "load_catalog", "catalog"),
-        (whole, "resolve", "plan"),
+        (prepare, "load_catalog", "catalog"),
+        (prepare, "resolve", "plan"),
         (Tuning, "_open_search", "open the search"),
         (Search, "ask", "ask"),
         (Search, "tell", "tell"),

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "knobs": "the catalog of kernel settings: list, show, search, check",
     "profile": "profiles: list, show, init, validate",
     "plan": "what a profile would do here; touches nothing",
+    "calibrate": "measure the noise: what can be proven here, and how long it takes",
     "tune": "search for better settings, confirm them, restore",
     "studies": "runs on record: list, show, export",
     "report": "what a study found, in plain text",

@@ -8,19 +8,20 @@ and limits on pairs are those of the profile. Seeded: the same question has the 
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ktune.evidence.coin import Order
-from ktune.evidence.decide import Outcome, Rule, decide
+from ktune.evidence.decide import Decision, Outcome, Rule, decide
 from ktune.evidence.pairs import PairResult, PairState
 
 TARGET = 0.8
 """A gain is resolvable when at least this share of proofs shows it."""
 
-RUNS = 1000
-"""Simulated proofs a question: at a power of .8 the share is known to +-2.5 points (95 %)."""
+RUNS = 600
+"""Simulated proofs a question: at a power of .8 the share is known to +-3 points (95 %)."""
 
 MOST_PAIRS = 120
 """How far `pairs_needed` looks."""
@@ -60,10 +61,29 @@ def power(rule: Rule, noise: Noise, gain: float, *, runs: int = RUNS, seed: int 
         raise ValueError(f"no sd for the constraint on {', '.join(sorted(missing))}")
     promoted = pairs = 0
     for run in range(runs):
-        decision = decide(_pairs(rule, noise, gain, random.Random(seed * 1_000_003 + run)), rule)
+        decision = _proof(rule, noise, gain, seed, run)
         promoted += decision.outcome is Outcome.IMPROVED
         pairs += decision.pairs
     return Power(promoted / runs, pairs / runs, runs)
+
+
+def shows(
+    rule: Rule,
+    noise: Noise,
+    gain: float,
+    *,
+    target: float = TARGET,
+    runs: int = RUNS,
+    seed: int = 1,
+) -> bool:
+    """Whether `power` is at least `target`; stops simulating once that is certain."""
+    wanted = math.ceil(target * runs - 1e-9)
+    promoted = 0
+    for run in range(runs):
+        if promoted >= wanted or promoted + runs - run < wanted:
+            break
+        promoted += _proof(rule, noise, gain, seed, run).outcome is Outcome.IMPROVED
+    return promoted >= wanted
 
 
 def smallest_gain(
@@ -74,23 +94,21 @@ def smallest_gain(
     None where no gain does: a constraint is too noisy for its margin, or fewer pairs than the
     tests need.
     """
+    none = rule.minimum_gain
+
+    def enough(gain: float) -> bool:
+        return shows(rule, noise, gain, target=target, runs=runs, seed=seed)
+
     if noise.sd == 0:
-        shown = power(rule, noise, rule.minimum_gain + 1e-3, runs=runs, seed=seed)
-        return rule.minimum_gain if shown.promoted >= target else None
-    if (
-        power(rule, noise, rule.minimum_gain + 50 * noise.sd, runs=runs, seed=seed).promoted
-        < target
-    ):
+        return none if enough(none + 1e-3) else None
+    if not enough(none + 50 * noise.sd):
         return None
-    low, high = rule.minimum_gain, rule.minimum_gain + noise.sd
-    while power(rule, noise, high, runs=runs, seed=seed).promoted < target:
-        low, high = high, rule.minimum_gain + 2 * (high - rule.minimum_gain)
-    while high - low > 0.02 * (high - rule.minimum_gain):
+    low, high = none, none + noise.sd
+    while not enough(high):
+        low, high = high, none + 2 * (high - none)
+    while high - low > 0.02 * (high - none):
         middle = (low + high) / 2
-        if power(rule, noise, middle, runs=runs, seed=seed).promoted < target:
-            low = middle
-        else:
-            high = middle
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return high
 
 
@@ -112,7 +130,7 @@ def pairs_needed(
 
     def enough(pairs: int) -> bool:
         longer = dataclasses.replace(rule, max_pairs=pairs)
-        return power(longer, noise, gain, runs=runs, seed=seed).promoted >= target
+        return shows(longer, noise, gain, target=target, runs=runs, seed=seed)
 
     low, high = rule.min_pairs - 1, rule.max_pairs
     while not enough(high):
@@ -121,11 +139,12 @@ def pairs_needed(
         low, high = high, min(2 * high, most)
     while high - low > 1:
         middle = (low + high) // 2
-        if enough(middle):
-            high = middle
-        else:
-            low = middle
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def _proof(rule: Rule, noise: Noise, gain: float, seed: int, run: int) -> Decision:
+    return decide(_pairs(rule, noise, gain, random.Random(seed * 1_000_003 + run)), rule)
 
 
 def _pairs(rule: Rule, noise: Noise, gain: float, rng: random.Random) -> list[PairResult]:

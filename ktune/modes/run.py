@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ktune import __version__
-from ktune.catalog.catalog import load_catalog
-from ktune.errors import BusyError, KtuneError, RefusedError
-from ktune.kernel.tunable import Assignment
-from ktune.kernel.values import Value
+from ktune.errors import KtuneError, RefusedError
+from ktune.modes.prepare import (
+    check_baseline,
+    differing,
+    end_quietly,
+    host_record,
+    manifest_of,
+    prepare_plan,
+    restored_text,
+)
 from ktune.modes.settings import Overrides, Settings, settings_of
 from ktune.modes.stage import Stage, stage
-from ktune.modes.tuning import Tuning, end_quietly
-from ktune.profile.host import HostFacts, host_facts
+from ktune.modes.tuning import Tuning
 from ktune.profile.load import load_profile, parse_profile
 from ktune.profile.locate import profile_argument
-from ktune.profile.model import Profile
 from ktune.profile.plan import Plan
-from ktune.profile.resolve import resolve
 from ktune.proxy.client import Lease, LeaseRequest
-from ktune.proxy.guardian.recovery import Recovery, RecoveryOutcome
 from ktune.proxy.model import ForeignWrite
-from ktune.proxy.recover import recover
 from ktune.records import history
 from ktune.records.kept import KeptScopeRecord, remember
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study
-from ktune.records.types import StudyManifest, StudyStatus
+from ktune.records.types import StudyStatus
 from ktune.report.live import assignment_text, percent_text
 from ktune.report.progress import Note, Observer
 from ktune.search.samplers import SamplerName, refuse_missing
@@ -74,10 +73,10 @@ def tune_profile(
 ) -> RunResult:
     """Tune by a profile (a path or a shipped name). Raises KtuneError."""
     profile = load_profile(profile_argument(argument), state_dir=str(paths.state))
-    plan = _plan(profile, options, paths, observe)
+    plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
     settings = settings_of(profile, options.overrides, drawn_seed=secrets.randbelow(2**31))
     _refuse_search(settings)
-    study = Study.create(paths, _manifest(plan, settings, argument))
+    study = Study.create(paths, manifest_of(plan, settings, argument))
     return _execute(_Run(study, plan, settings, options, paths, observe))
 
 
@@ -100,10 +99,10 @@ def resume_study(
         file=f"study {study_id}",
         state_dir=str(paths.state),
     )
-    plan = _plan(profile, options, paths, observe)
-    _refuse_other_host(study_id, manifest.host, _host(plan.host))
+    plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
+    _refuse_otherhost_record(study_id, manifest.host, host_record(plan.host))
     if dict(plan.baseline) != dict(manifest.baseline):
-        changed = ", ".join(_differing(plan.baseline, manifest.baseline))
+        changed = ", ".join(differing(plan.baseline, manifest.baseline))
         raise RefusedError(
             f"the baseline of study {study_id} is not in force any more: {changed}",
             hint="put these values back, or start a new study",
@@ -119,7 +118,7 @@ def resume_study(
     return _execute(_Run(study, plan, settings, options, paths, observe))
 
 
-def _refuse_other_host(
+def _refuse_otherhost_record(
     study_id: str, then: Mapping[str, object], today: Mapping[str, object]
 ) -> None:
     """A policy names one kernel and one machine: all its pairs must come from there."""
@@ -135,28 +134,6 @@ def _refuse_other_host(
         )
 
 
-def _plan(profile: Profile, options: RunOptions, paths: StatePaths, observe: Observer) -> Plan:
-    """What earlier runs left behind is restored first: it would be taken for the baseline."""
-    for recovery in recover(paths):
-        if recovery.outcome is not RecoveryOutcome.IN_USE:  # another run at work: its own affair
-            observe(Note(_recovery_text(recovery)))
-    plan = resolve(profile, load_catalog(), host_facts())
-    if plan.tuners and not options.coexist:
-        names = ", ".join(f"{tuner.name} (pid {tuner.pid})" for tuner in plan.tuners)
-        raise BusyError(
-            f"this host is being tuned by {names}",
-            hint="stop it, or add --coexist to go on beside it",
-        )
-    unwritable = [knob.key for knob in (*plan.knobs, *plan.fixed) if not knob.writable]
-    if unwritable:
-        raise RefusedError(f"no right to write {', '.join(unwritable)}", hint="run it as root")
-    for skipped in plan.skipped:
-        observe(Note(f"skipped {skipped.key}: {skipped.reason}"))
-    for note in (*plan.notes, *(f"{k.key}: {n}" for k in plan.knobs for n in k.notes)):
-        observe(Note(note))
-    return plan
-
-
 def _execute(run: _Run) -> RunResult:
     study, observe = run.study, run.observe
     observe(Note(f"study {study.id}, seed {run.settings.seed}"))
@@ -166,7 +143,7 @@ def _execute(run: _Run) -> RunResult:
     try:
         with stage(run.plan, run.paths, request) as standing:
             lease = standing.lease
-            _check_baseline(run.plan, standing)
+            check_baseline(run.plan, standing)
             tuning = Tuning(
                 run.plan,
                 study,
@@ -199,19 +176,6 @@ def _execute(run: _Run) -> RunResult:
     )
 
 
-def _check_baseline(plan: Plan, standing: Stage) -> None:
-    """What the guardian found must be what was planned with, unless the profile sets it."""
-    if plan.profile.baseline != "current":
-        return
-    found = {key: standing.lease.originals[key] for key in plan.baseline}
-    changed = _differing(plan.baseline, found)
-    if changed:
-        raise RefusedError(
-            f"{', '.join(changed)} changed between planning and start",
-            hint="run it again; who else writes these knobs?",
-        )
-
-
 def _keep(run: _Run, standing: Stage) -> str:
     """The path of the namespace that stays; empty where the scope is not the run's own."""
     kept = standing.keep_scope()
@@ -231,53 +195,8 @@ def _say_interrupted(run: _Run, tuning: Tuning | None, lease: Lease | None) -> N
                 f"({assignment_text(best.assignment)})"
             )
         )
-    run.observe(Note(f"interrupted: {_restored_text(lease)}"))
+    run.observe(Note(f"interrupted: {restored_text(lease)}"))
     run.observe(Note(f"go on with: {run.paths.command('tune', '--resume', run.study.id)}"))
-
-
-def _restored_text(lease: Lease | None) -> str:
-    report = lease.restored if lease else None
-    if report is None:
-        return "nothing was written" if lease is None else "run `ktune recover` to be sure"
-    if not report.verified:
-        return f"NOT restored: {', '.join(item.key for item in report.failed)}"
-    kept = [item.key for item in report.foreign]
-    return "every knob is restored" + (f", kept as foreign: {', '.join(kept)}" if kept else "")
-
-
-def _manifest(plan: Plan, settings: Settings, argument: str) -> StudyManifest:
-    profile = plan.profile
-    host = plan.host
-    return StudyManifest(
-        id="",
-        profile_name=profile.name,
-        created_at="",
-        profile_text=json.dumps(profile.source.flattened, ensure_ascii=False),
-        profile_digest=profile.digest,
-        profile_path=argument,
-        scope=profile.scope if isinstance(profile.scope, str) else f"netns:{profile.scope.netns}",
-        seed=settings.seed,
-        sampler=settings.sampler,
-        storage=settings.storage or "",
-        plan=plan.to_json(),
-        host=_host(host),
-        baseline=dict(plan.baseline),
-        version=__version__,
-    )
-
-
-def _host(host: HostFacts) -> dict[str, Value]:
-    return {
-        "kernel": host.kernel,
-        "arch": host.arch,
-        "cpus": host.cpus,
-        "mem": host.mem_bytes,
-        "virt": host.virt,
-    }
-
-
-def _differing(ours: Assignment, theirs: Assignment) -> list[str]:
-    return [key for key, value in ours.items() if theirs.get(key) != value]
 
 
 def _told_once(
@@ -285,13 +204,3 @@ def _told_once(
 ) -> list[ForeignWrite]:
     known = {item.key for item in earlier}
     return [item for item in later if item.key not in known]
-
-
-def _recovery_text(recovery: Recovery) -> str:
-    if recovery.outcome is RecoveryOutcome.RESTORED and recovery.report is not None:
-        kept = len(recovery.report.foreign)
-        return (
-            f"restored what run {recovery.run_id} left behind: "
-            f"{len(recovery.report.restored)} knobs" + (f", {kept} kept as foreign" if kept else "")
-        )
-    return f"journal {recovery.journal}: {recovery.outcome.value}: {recovery.reason}"

@@ -49,8 +49,13 @@ class Stage:
 
 
 @contextmanager
-def stage(plan: Plan, paths: StatePaths, request: LeaseRequest) -> Iterator[Stage]:
-    """Raises BusyError, RefusedError, LeaseLost; on the way out everything is restored."""
+def stage(
+    plan: Plan, paths: StatePaths, request: LeaseRequest, *, command: str = "tune"
+) -> Iterator[Stage]:
+    """Raises BusyError, RefusedError, LeaseLost; on the way out everything is restored.
+
+    `command` is what others read in the lock.
+    """
     workload = plan.profile.workload
     if workload is None:
         raise RefusedError(
@@ -60,7 +65,7 @@ def stage(plan: Plan, paths: StatePaths, request: LeaseRequest) -> Iterator[Stag
     with ExitStack() as stack:
         ephemeral, namespace, cookie, text = _scope(plan, stack)
         stack.enter_context(
-            scope_lock(paths, netns_cookie=cookie, what=f"ktune tune {plan.profile.name}")
+            scope_lock(paths, netns_cookie=cookie, what=f"ktune {command} {plan.profile.name}")
         )
         recovered = recover(paths)
         health = _services(plan, namespace, stack)

@@ -6,7 +6,6 @@ decided by pairs that the search never saw, and the gain by pairs that the decis
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -300,14 +299,6 @@ def rule_record(rule: Rule, decision: Decision | None) -> RuleRecord:
         e_value=None if decision is None else decision.e_value,
         threshold=None if decision is None else decision.threshold,
     )
-
-
-def end_quietly(study: Study, status: StudyStatus, why: str) -> None:
-    """Record how a run was cut short; a full disk must not hide what cut it short."""
-    try:
-        study.end(status, why)
-    except OSError as error:
-        os.write(2, f"ktune: the study's end could not be recorded: {error}\n".encode())
 
 
 def _counts(decision: Decision, further: Sequence[PairResult]) -> PairCounts:

@@ -49,6 +49,11 @@ class StatePaths:
         return self.state / "studies"
 
     @property
+    def calibrations(self) -> Path:
+        """One folder per calibration, built like a study."""
+        return self.state / "calibrations"
+
+    @property
     def journal(self) -> Path:
         """Journals of leases: what a restore needs."""
         return self.state / "journal"
@@ -75,7 +80,14 @@ class StatePaths:
         Raises:
             RefusedError: a folder that is there belongs to somebody else, or others may write it.
         """
-        for folder in (self.state, self.studies, self.journal, self.policies, self.runtime):
+        for folder in (
+            self.state,
+            self.studies,
+            self.calibrations,
+            self.journal,
+            self.policies,
+            self.runtime,
+        ):
             try:
                 found = folder.stat()
             except OSError:

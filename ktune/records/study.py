@@ -50,21 +50,24 @@ class Study:
         self.manifest = manifest
 
     @classmethod
-    def create(cls, paths: StatePaths, manifest: StudyManifest) -> Study:
+    def create(
+        cls, paths: StatePaths, manifest: StudyManifest, *, under: Path | None = None
+    ) -> Study:
         """Make the folder of a new study that this process runs.
 
-        An empty `id` or `created_at` is filled in. Raises OSError.
+        An empty `id` or `created_at` is filled in; `under` is another place than the studies'.
+        Raises OSError.
         """
-        private_folder(paths.studies)
+        parent = private_folder(under or paths.studies)
         filled = dataclasses.replace(
             manifest,
             created_at=manifest.created_at or clock.now(),
             runner=manifest.runner or clock.this_process(),
         )
-        folder, study_id = _claim_folder(paths.studies, filled.id)
+        folder, study_id = _claim_folder(parent, filled.id)
         study = cls(folder, dataclasses.replace(filled, id=study_id))
         study._save()
-        atomic.sync_folder(paths.studies)
+        atomic.sync_folder(parent)
         return study
 
     @classmethod
@@ -224,17 +227,17 @@ def _ids(paths: StatePaths) -> list[str]:
         return []
 
 
-def _claim_folder(studies: Path, study_id: str) -> tuple[Path, str]:
+def _claim_folder(parent: Path, study_id: str) -> tuple[Path, str]:
     """mkdir decides who gets a name when two runs start in the same second."""
     while True:
         name = study_id or new_study_id()
         try:
-            (studies / name).mkdir(mode=0o700)
+            (parent / name).mkdir(mode=0o700)
         except FileExistsError:
             if study_id:
                 raise
             continue
-        return studies / name, name
+        return parent / name, name
 
 
 def _no_such_study(paths: StatePaths, study_id: str) -> UsageError:

@@ -34,6 +34,10 @@ class Phase(StrEnum):
     FINALISTS = "finalists"
     DECISION = "decision"
     AFTER = "after"
+    CALIBRATION = "calibration"
+    """The baseline against itself, in coin-ordered pairs."""
+    SWITCHING = "switching"
+    """Blocks A-B-B-A: what a switch leaves behind."""
 
 
 class Arm(StrEnum):

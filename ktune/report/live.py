@@ -25,6 +25,8 @@ _TITLES = {
     Phase.FINALISTS: "Re-measuring the best",
     Phase.DECISION: "Proof",
     Phase.AFTER: "Gain",
+    Phase.CALIBRATION: "Calibration",
+    Phase.SWITCHING: "Switching",
 }
 
 

@@ -16,7 +16,9 @@ from ktune.catalog.catalog import load_catalog
 from ktune.kernel.values import Value
 from ktune.measure.scope import EphemeralScope
 from ktune.measure.window import Poll, Validity, WindowResult
-from ktune.modes.settings import Overrides, settings_of
+from ktune.modes.bench import Bench
+from ktune.modes.calibration import Calibration, calibration_on
+from ktune.modes.settings import Overrides, guardrails_of, settings_of
 from ktune.modes.stage import lease_tunable
 from ktune.modes.tuning import Tuning
 from ktune.profile.host import host_facts
@@ -52,6 +54,9 @@ search: {{trials: 12, stop_after: 12, baseline_every: 4, seed: 11}}
 promotion: {{pairs: {{min: 5, max: 30, after: 10}}}}
 safety: {{max_trips: 3}}
 """
+
+RUNS = 60
+"""Simulated proofs a question: enough to tell yes from no."""
 
 Values = dict[str, Value | None]
 Speed = Callable[[Values, int], float]
@@ -117,6 +122,29 @@ class Rig:
                 source=source,
                 observe=self.told.append,
             )
+
+    @contextmanager
+    def calibration(self, source: Simulated, pairs: int = 10) -> Iterator[Calibration]:
+        settings = settings_of(self.plan.profile, Overrides(), drawn_seed=0)
+        with open_lease(
+            [lease_tunable(knob) for knob in (*self.plan.knobs, *self.plan.fixed)],
+            LeaseRequest(self.study.id, "test", "tester"),
+            paths=self.paths,
+            namespace=self.scope.ref,
+        ) as lease:
+            source.lease = lease
+            bench = Bench(
+                lease=lease,
+                source=source,
+                study=self.study,
+                guardrails=guardrails_of(self.plan.profile),
+                baseline=dict(self.plan.baseline),
+                settle_s={},
+                observe=self.told.append,
+            )
+            made = calibration_on(bench, self.plan, settings, count=pairs, observe=self.told.append)
+            made.runs = RUNS
+            yield made
 
 
 @contextmanager

@@ -1,0 +1,181 @@
+"""`ktune calibrate PROFILE`: what can be proven with this workload here, and how long it takes."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ktune.cli.common import (
+    SubParsers,
+    percent,
+    print_json,
+    say,
+    show,
+    state_paths,
+    table,
+    warn,
+    whole_number,
+)
+from ktune.errors import ExitCode, KtuneError
+
+if TYPE_CHECKING:
+    from ktune.evidence.readiness import Effect, Spread
+    from ktune.modes.calibration import CalibrationResult
+    from ktune.modes.readiness import Readiness
+
+
+def add_parser(subparsers: SubParsers) -> ArgumentParser:
+    """Its arguments."""
+    parser = subparsers.add_parser(
+        "calibrate",
+        help="measure the noise: what can be proven here, and how long it takes",
+        description="Measures the baseline against itself and what a switch leaves behind, and "
+        "restores. Exit 0: the smallest gain of interest can be shown; 4: it can't.",
+    )
+    parser.add_argument("profile", metavar="PROFILE", help="a file or a shipped name")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan and touch nothing")
+    parser.add_argument(
+        "--pairs", type=whole_number(10), default=10, help="of identical settings (default 10)"
+    )
+    parser.add_argument(
+        "--coexist", action="store_true", help="go on although another tuner runs on this host"
+    )
+    parser.add_argument("--seed", type=whole_number(0), help="of everything random")
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress, notes only")
+    return parser
+
+
+def run(args: Namespace) -> int:
+    """Calibrate."""
+    if args.dry_run:
+        from ktune.cli import plan
+
+        return plan.run(args)
+    from ktune.modes.calibration import calibrate_profile
+    from ktune.report.live import open_view
+
+    with open_view(quiet=args.quiet) as view:
+        result = calibrate_profile(
+            args.profile,
+            state_paths(args),
+            view,
+            pairs=args.pairs,
+            seed=args.seed,
+            coexist=args.coexist,
+        )
+    return _tell(args, result)
+
+
+def _tell(args: Namespace, result: CalibrationResult) -> int:
+    from ktune.modes.calibration import result_json
+
+    code = _exit_code(result)
+    if args.json:
+        answer = result_json(result.readiness, result.candidate)
+        names = {"calibration": result.study.id, "exit_code": int(code)}
+        print_json({**names, "foreign": [item.to_json() for item in result.foreign], **answer})
+        return code
+    sys.stderr.flush()
+    say(*report(result))
+    for item in result.foreign:
+        warn(f"changed by somebody else and kept: {item.key} = {item.found}")
+    return code
+
+
+def _exit_code(result: CalibrationResult) -> ExitCode:
+    if result.unrestored:
+        raise KtuneError(f"NOT restored: {', '.join(result.unrestored)}", hint="ktune recover")
+    if result.foreign:
+        return ExitCode.DRIFT
+    return ExitCode.OK if result.readiness.ready else ExitCode.REFUSED
+
+
+def report(result: CalibrationResult) -> Iterator[str]:
+    """The answer for people."""
+    from ktune.profile.units import format_duration
+
+    found, proof = result.readiness, result.readiness.proof
+    yield f"Calibration {result.study.id} of {result.study.manifest.profile_name}"
+    yield f"{found.pairs} pairs of the baseline against itself, {found.windows} windows in all"
+    if result.candidate:
+        changed = ", ".join(f"{key} = {show(value)}" for key, value in result.candidate.items())
+        yield f"switched to and back: {changed}"
+    yield ""
+    yield from table(_rows(found))
+    yield ""
+    yield (
+        f"To show a gain of {percent(proof.gain)} within {proof.pairs_allowed} pairs, "
+        "at the upper limit of the noise:"
+    )
+    needed = "over 120" if proof.pairs_needed is None else proof.pairs_needed
+    smallest = "none" if proof.smallest_gain is None else percent(proof.smallest_gain)
+    tune_s = (
+        result.plan.estimate.search_windows + result.plan.estimate.proof_windows
+    ) * found.window_s
+    rows: list[tuple[str, object]] = [
+        ("shown in", f"{proof.power:.0%} of proofs"),
+        ("pairs needed", f"{needed} for 80%"),
+        ("smallest gain", f"{smallest} is shown in 80% of proofs of {proof.pairs_allowed} pairs"),
+        (
+            "expected time",
+            f"{format_duration(proof.expected_s)} of proof, at most "
+            f"{format_duration(proof.longest_s)}; a whole `tune` about {format_duration(tune_s)}",
+        ),
+    ]
+    if proof.gain == 0:
+        del rows[:2]
+    yield from table(rows)
+    yield ""
+    for remark in found.remarks:
+        yield f"Note: {remark}"
+    if found.ready:
+        yield "Ready."
+        return
+    for problem in found.problems:
+        yield f"Not ready: {problem}"
+    yield "What would help:"
+    yield from (f"  - {item}" for item in found.helps)
+
+
+def _rows(found: Readiness) -> Iterator[tuple[str, str]]:
+    yield "noise", _spread(found.noise)
+    for name, limit in found.constraints.items():
+        yield f"noise of {name}", _spread(limit)
+    yield "order", f"second window against first: {_effect(found.order)}"
+    yield (
+        "autocorrelation",
+        f"{found.autocorrelation:+.2f} from pair to pair (chance alone: -0.1 +-"
+        f"{2 / found.pairs**0.5:.1f}; never a reason to refuse)",
+    )
+    yield "carry-over", _effect(found.carry_over, "baseline after a candidate: ")
+    short = found.warm_up is None or found.warm_up.found
+    enough = "" if short else "; settle and warm-up look enough"
+    yield "after a switch", _effect(found.warm_up, "next window against first: ") + enough
+    gate = found.gate
+    yield (
+        "promotion rule",
+        ("FIRED" if gate.fired else "does not fire")
+        + f" on identical settings (E {gate.e_value:.2g}, fires at {gate.threshold:.3g})",
+    )
+    yield "window", f"{found.window_s:.3g} s with switching and settling"
+
+
+def _spread(spread: Spread) -> str:
+    return (
+        f"sd of a pair {percent(spread.sd)}, 90% limits {percent(spread.low)} to "
+        f"{percent(spread.high)}"
+    )
+
+
+def _effect(effect: Effect | None, what: str = "") -> str:
+    if effect is None:
+        return "not measured: too few valid windows around a switch"
+    blind = (effect.high - effect.low) / 2
+    said = "found" if effect.found else f"none found (below {percent(blind)} it can hide)"
+    return (
+        f"{what}{percent(effect.mean, sign=True)} "
+        f"[{percent(effect.low, sign=True)}, {percent(effect.high, sign=True)}]: {said}"
+    )

@@ -1,0 +1,129 @@
+"""What every run that measures does first: recover, plan, look for other tuners."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from ktune import __version__
+from ktune.catalog.catalog import load_catalog
+from ktune.errors import BusyError, RefusedError
+from ktune.kernel.tunable import Assignment
+from ktune.kernel.values import Value
+from ktune.modes.settings import Settings
+from ktune.modes.stage import Stage
+from ktune.profile.host import HostFacts, host_facts
+from ktune.profile.model import Profile
+from ktune.profile.plan import Plan
+from ktune.profile.resolve import resolve
+from ktune.proxy.client import Lease
+from ktune.proxy.guardian.recovery import Recovery, RecoveryOutcome
+from ktune.proxy.recover import recover
+from ktune.records.paths import StatePaths
+from ktune.records.study import Study
+from ktune.records.types import StudyManifest, StudyStatus
+from ktune.report.progress import Note, Observer
+
+
+def prepare_plan(
+    profile: Profile, paths: StatePaths, observe: Observer, *, coexist: bool = False
+) -> Plan:
+    """What earlier runs left behind is restored first: it would be taken for the baseline."""
+    for recovery in recover(paths):
+        if recovery.outcome is not RecoveryOutcome.IN_USE:  # another run at work: its own affair
+            observe(Note(_recovery_text(recovery)))
+    plan = resolve(profile, load_catalog(), host_facts())
+    if plan.tuners and not coexist:
+        names = ", ".join(f"{tuner.name} (pid {tuner.pid})" for tuner in plan.tuners)
+        raise BusyError(
+            f"this host is being tuned by {names}",
+            hint="stop it, or add --coexist to go on beside it",
+        )
+    unwritable = [knob.key for knob in (*plan.knobs, *plan.fixed) if not knob.writable]
+    if unwritable:
+        raise RefusedError(f"no right to write {', '.join(unwritable)}", hint="run it as root")
+    for skipped in plan.skipped:
+        observe(Note(f"skipped {skipped.key}: {skipped.reason}"))
+    for note in (*plan.notes, *(f"{k.key}: {n}" for k in plan.knobs for n in k.notes)):
+        observe(Note(note))
+    return plan
+
+
+def check_baseline(plan: Plan, standing: Stage) -> None:
+    """What the guardian found must be what was planned with, unless the profile sets it."""
+    if plan.profile.baseline != "current":
+        return
+    found = {key: standing.lease.originals[key] for key in plan.baseline}
+    changed = differing(plan.baseline, found)
+    if changed:
+        raise RefusedError(
+            f"{', '.join(changed)} changed between planning and start",
+            hint="run it again; who else writes these knobs?",
+        )
+
+
+def restored_text(lease: Lease | None) -> str:
+    """What became of the knobs when a run was cut short."""
+    report = lease.restored if lease else None
+    if report is None:
+        return "nothing was written" if lease is None else "run `ktune recover` to be sure"
+    if not report.verified:
+        return f"NOT restored: {', '.join(item.key for item in report.failed)}"
+    kept = [item.key for item in report.foreign]
+    return "every knob is restored" + (f", kept as foreign: {', '.join(kept)}" if kept else "")
+
+
+def manifest_of(plan: Plan, settings: Settings, argument: str) -> StudyManifest:
+    """The record of a run that begins."""
+    profile = plan.profile
+    host = plan.host
+    return StudyManifest(
+        id="",
+        profile_name=profile.name,
+        created_at="",
+        profile_text=json.dumps(profile.source.flattened, ensure_ascii=False),
+        profile_digest=profile.digest,
+        profile_path=argument,
+        scope=profile.scope if isinstance(profile.scope, str) else f"netns:{profile.scope.netns}",
+        seed=settings.seed,
+        sampler=settings.sampler,
+        storage=settings.storage or "",
+        plan=plan.to_json(),
+        host=host_record(host),
+        baseline=dict(plan.baseline),
+        version=__version__,
+    )
+
+
+def host_record(host: HostFacts) -> dict[str, Value]:
+    """The facts of the host that a record carries along."""
+    return {
+        "kernel": host.kernel,
+        "arch": host.arch,
+        "cpus": host.cpus,
+        "mem": host.mem_bytes,
+        "virt": host.virt,
+    }
+
+
+def differing(ours: Assignment, theirs: Assignment) -> list[str]:
+    """The keys of `ours` that have another value in `theirs`."""
+    return [key for key, value in ours.items() if theirs.get(key) != value]
+
+
+def _recovery_text(recovery: Recovery) -> str:
+    if recovery.outcome is RecoveryOutcome.RESTORED and recovery.report is not None:
+        kept = len(recovery.report.foreign)
+        return (
+            f"restored what run {recovery.run_id} left behind: "
+            f"{len(recovery.report.restored)} knobs" + (f", {kept} kept as foreign" if kept else "")
+        )
+    return f"journal {recovery.journal}: {recovery.outcome.value}: {recovery.reason}"
+
+
+def end_quietly(study: Study, status: StudyStatus, why: str) -> None:
+    """Record how a run was cut short; a full disk must not hide what cut it short."""
+    try:
+        study.end(status, why)
+    except OSError as error:
+        os.write(2, f"ktune: the study's end could not be recorded: {error}\n".encode())
