@@ -49,7 +49,6 @@ class Learning:
     _baselines: list[BaselineWindow] = field(default_factory=list)
     _unrevised: dict[int, tuple[float, Measured]] = field(default_factory=dict)
     _best_told: float = 0.0
-    _baseline_windows: int = 0
 
     def run(self) -> Stop:
         """Search until a limit is reached; says which."""
@@ -170,7 +169,6 @@ class Learning:
             started_s = time.monotonic()
             measured = self.bench.measure(self.bench.baseline, phase=phase, arm=Arm.BASELINE)
             at_s = (started_s + time.monotonic()) / 2
-            self._baseline_windows += 1
             if measured.valid:
                 self._baselines.append(BaselineWindow(at_s, measured.metrics))
                 self._revise()
