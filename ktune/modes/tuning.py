@@ -7,7 +7,7 @@ decided by pairs that the search never saw, and the gain by pairs that the decis
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -108,15 +108,15 @@ class Tuning:
                 the lease.
         """
         with ExitStack() as stack:
-            search = stack.enter_context(self._open_search())
             learning = Learning(
                 self.bench,
-                search,
+                self._open_search,
                 self._settings,
                 self._keeper,
                 self._observe,
                 used_s=self._earlier.learning_s,
             )
+            stack.callback(learning.close)
             self._learning = learning
             self._keeper.handle(Started())
             if self._search_only:
@@ -254,13 +254,16 @@ class Tuning:
             if limit.margin is not None
         )
 
-    def _open_search(self) -> Search:
+    def _open_search(self, dropped: Collection[str]) -> Search:
+        """The search over all knobs but `dropped`, in a study of its own in the same storage."""
         plan, settings = self._plan, self._settings
-        searched = {dimension.key for dimension in plan.dimensions}
-        space = Space(plan.dimensions, plan.relations, plan.baseline)
+        dimensions = [item for item in plan.dimensions if item.key not in dropped]
+        searched = {dimension.key for dimension in dimensions}
+        baseline = {key: value for key, value in plan.baseline.items() if key not in dropped}
+        space = Space(dimensions, plan.relations, baseline)
         search = open_search(
             space,
-            name=self._study.id,
+            name=" without ".join([self._study.id, *sorted(dropped)]),
             journal=self._study.optuna_journal,
             sampler=SamplerName(settings.sampler),
             seed=settings.seed,
