@@ -18,6 +18,7 @@ from ktune.evidence.estimate import Bound, Estimate, bound_constraint, estimate_
 from ktune.evidence.pairs import Direction, PairResult, PairState, change_of
 from ktune.evidence.verdict import Verdict, verdict
 from ktune.kernel.tunable import Assignment
+from ktune.kernel.values import Value
 from ktune.measure.window import WindowSource
 from ktune.modes.bench import Bench
 from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, Collaboration
@@ -213,6 +214,7 @@ class Tuning:
             pairs=_counts(decision, collaboration.further_pairs),
             gain=None if estimate is None else self._gain(estimate),
             constraints=tuple(_constraint(bound) for bound in bounds),
+            others_wrote=self._others_wrote(),
             claimed_by_search=change_of(finalists.claimed[number], self._direction),
             decided_at=clock.now(),
             reason=judged.reason,
@@ -223,6 +225,9 @@ class Tuning:
         wrong = not_of_the_coin(self._settings.seed, phase.value, pairs)
         if wrong:
             raise KtuneError(f"pairs {wrong} did not run in the order of their coin: no proof")
+
+    def _others_wrote(self) -> dict[str, Value]:
+        return {item.key: item.found for item in self.bench.foreign if item.found is not None}
 
     def _nothing(self, why: str) -> Proof:
         return Proof(
