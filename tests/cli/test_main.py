@@ -133,7 +133,7 @@ def test_a_signal_unwinds_and_gives_its_exit_code(signum, code):
     process = _start("""
         with restoring():
             print("ready", flush=True)
-            time.sleep(30)
+            wait()
     """)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signum)
@@ -147,7 +147,7 @@ def test_a_second_signal_does_not_cut_the_restore_short():
     process = _start("""
         with restoring(0.5):
             print("ready", flush=True)
-            time.sleep(30)
+            wait()
     """)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
