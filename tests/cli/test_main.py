@@ -211,6 +211,11 @@ def _start(body: str, *, env=None, preexec_fn=None) -> subprocess.Popen[str]:
         from ktune.cli.common import say
         from ktune.errors import RefusedError
 
+        def wait():
+            # In steps, as ktune's own loops do: a signal just before a sleep does not end it.
+            for _ in range(600):
+                time.sleep(0.05)
+
         @contextlib.contextmanager
         def restoring(seconds=0.0):
             try:
