@@ -5,8 +5,11 @@ set -u
 ktune=${1:?usage: tune.sh KTUNE}
 profile=${2:-quickstart}
 work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
 export KTUNE_STATE_DIR="$work/state"
+clean_up() { # whatever went wrong: nothing stays applied, and what undoes it is kept if it must be
+    if "$ktune" rollback --all >/dev/null; then rm -rf "$work"; else echo "kept: $work"; fi
+}
+trap clean_up EXIT
 
 say() { printf '\n== %s\n' "$*"; }
 

@@ -1,7 +1,8 @@
 """Signals that end a run become exceptions, so that every `with` block restores on its way out.
 
-The first one unwinds; later ones are swallowed until the unwinding is done, because a second
-Ctrl-C must not cut a restore short (kill -9 still ends it, and then the guardian restores).
+The first one unwinds; those of the next seconds are swallowed, because a second Ctrl-C must not cut
+a restore short. One that comes later unwinds again: Python loses an exception that a handler raises
+in a destructor, and a restore that hangs on a disk may be left to the guardian.
 Signals that were ignored when we were started stay ignored (nohup(1), background jobs).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from types import FrameType
 
 from ktune.errors import ExitCode
@@ -18,6 +20,10 @@ EXIT_CODES = {
     signal.SIGTERM: ExitCode.TERMINATED,
     signal.SIGHUP: ExitCode.HANG_UP,
 }
+
+
+PATIENCE_S = 5.0
+"""How long further signals are swallowed after one that unwinds."""
 
 
 class Ended(KeyboardInterrupt):
@@ -35,14 +41,15 @@ def exit_code_of(interrupt: KeyboardInterrupt) -> ExitCode:
 
 def install() -> None:
     """Take over SIGINT, SIGTERM and SIGHUP. Main thread only."""
-    unwinding = False
+    first_s: float | None = None
 
     def handle(signum: int, frame: FrameType | None) -> None:
-        nonlocal unwinding
-        if unwinding:
+        nonlocal first_s
+        now_s = time.monotonic()
+        if first_s is not None and now_s - first_s < PATIENCE_S:
             sys.stderr.write("ktune: already ending, putting things back\n")
             return
-        unwinding = True
+        first_s = now_s
         if signum == signal.SIGINT:
             raise KeyboardInterrupt
         raise Ended(signum)

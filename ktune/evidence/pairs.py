@@ -9,7 +9,7 @@ package is the standard deviation of the *pair log ratio*, about 1.41 times the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -69,20 +69,6 @@ class PairResult:
             raise ValueError(f"a measured pair needs finite worsenings, got {self.worsening!r}")
 
 
-@dataclass(frozen=True)
-class VoidRate:
-    """How many void pairs were voided in which arm, of all pairs drawn.
-
-    A candidate that voids its own bad windows more often than the baseline would bias the proof,
-    hence the two counts stand side by side in every report.
-    """
-
-    baseline: int
-    candidate: int
-    unknown: int
-    drawn: int
-
-
 def log_ratio(baseline: float, candidate: float, direction: Direction) -> float:
     """Log ratio of two values of one metric, above 0 when the candidate is better.
 
@@ -137,14 +123,3 @@ def log_margin_of(worse_by: float, direction: Direction) -> float:
     if not 0 <= worse_by < 1:
         raise ValueError(f"a margin is a fraction from 0 to below 1, got {worse_by!r}")
     return math.log1p(worse_by) if direction is Direction.MINIMIZE else -math.log1p(-worse_by)
-
-
-def void_rate(pairs: Sequence[PairResult]) -> VoidRate:
-    """Count the void pairs by the arm that voided them."""
-    arms = [pair.void_arm for pair in pairs if pair.state is PairState.VOID]
-    return VoidRate(
-        baseline=arms.count(Arm.BASELINE),
-        candidate=arms.count(Arm.CANDIDATE),
-        unknown=arms.count(None),
-        drawn=len(pairs),
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,6 +19,9 @@ Assignment = Mapping[str, Value]
 """Values for several tunables, by key."""
 
 PAGE_BYTES = 4096
+
+TextReader = Callable[[str], str]
+"""Gives the text of a knob file by its path. Raises OSError."""
 
 
 class Outcome(StrEnum):
@@ -85,7 +88,10 @@ def read_text(path: str) -> str:
     """The content of a knob file (at most 64 KiB). Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        return os.read(fd, 16 * PAGE_BYTES).decode("utf-8", "replace")
+        data = os.read(fd, PAGE_BYTES)  # the kernel clears a buffer of the size asked for
+        if len(data) == PAGE_BYTES:
+            data += os.read(fd, 15 * PAGE_BYTES)
+        return data.decode("utf-8", "replace")
     finally:
         os.close(fd)
 
@@ -106,24 +112,27 @@ def write_text(path: str, text: str) -> None:
         os.close(fd)
 
 
-def write_value(tunable: Tunable, value: Value, before: Value | None) -> WriteResult:
+def write_value(
+    tunable: Tunable, value: Value, before: Value | None, read: TextReader = read_text
+) -> WriteResult:
     """Write, read back, compare normalised. Never raises OSError: the outcome says it.
 
-    `before` is the value just read; an equal one is not written again.
+    `before` is the value just read; an equal one is not written again. `read` gives a file's text.
     """
     if before == value:
         return WriteResult(tunable.key, Outcome.UNCHANGED, before, value, before)
     try:
         write_text(tunable.path, format_value(tunable.type, value))
     except OSError as error:
-        return WriteResult(
-            tunable.key, _outcome_of(error), before, value, _try_read(tunable), error.errno
-        )
-    return _read_back(tunable, value, before)
+        observed = try_read(tunable, read)
+        return WriteResult(tunable.key, _outcome_of(error), before, value, observed, error.errno)
+    return _read_back(tunable, value, before, read)
 
 
-def _read_back(tunable: Tunable, value: Value, before: Value | None) -> WriteResult:
-    observed = _try_read(tunable)
+def _read_back(
+    tunable: Tunable, value: Value, before: Value | None, read: TextReader
+) -> WriteResult:
+    observed = try_read(tunable, read)
     if observed == value:
         outcome = Outcome.APPLIED
     elif observed is None:
@@ -141,8 +150,9 @@ def _outcome_of(error: OSError) -> Outcome:
     return Outcome.REFUSED
 
 
-def _try_read(tunable: Tunable) -> Value | None:
+def try_read(tunable: Tunable, read: TextReader = read_text) -> Value | None:
+    """The value in force, None when it can't be read as its type."""
     try:
-        return read_value(tunable)
+        return parse(tunable.type, read(tunable.path))
     except (OSError, ValueFormatError):
         return None

@@ -219,7 +219,8 @@ class Bench:
     def _record(self, record: WindowRecord) -> None:
         self.sequence += 1
         try:
-            self.study.append_window(record)
+            # A power cut may cost windows of the search, never windows of the proof.
+            self.study.append_window(record, sync=record.phase in (Phase.DECISION, Phase.AFTER))
         except OSError as error:
             raise KtuneError(
                 f"the study can't be written: {error.strerror}",

@@ -13,7 +13,7 @@ from ktune.errors import ExitCode, KtuneError
 from ktune.evidence.coin import Order, toss
 from ktune.evidence.decide import Decision, Outcome, Rule, decide
 from ktune.evidence.pairs import Arm as PairArm
-from ktune.evidence.pairs import PairResult, PairState, change_of
+from ktune.evidence.pairs import PairResult, PairState
 from ktune.kernel.tunable import Assignment
 from ktune.measure.window import Validity
 from ktune.modes.bench import Bench, Measured
@@ -147,11 +147,6 @@ def pair_of(draw: int, order: Order, seen: dict[Arm, Measured], goals: Goals) ->
         gain=goals.gain(baseline, candidate),
         worsening=goals.worsening(baseline, candidate),
     )
-
-
-def gain_text(gain: float | None) -> str:
-    """A log gain for people: `+12.3 %`."""
-    return "-" if gain is None else f"{change_of(gain) * 100:+.1f} %"
 
 
 def _counted(pairs: Sequence[PairResult]) -> int:

@@ -7,7 +7,8 @@ they are never the reported gain.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 
 from ktune.kernel.tunable import Assignment
 from ktune.measure.window import Validity
@@ -38,10 +39,11 @@ _BASELINE_EVERY_CONTENDER = 2
 
 @dataclass
 class Learning:
-    """One search. `used_s`: time that earlier runs of the same study have spent."""
+    """One search. `open_search(dropped)` opens it without the knobs that are no longer ours;
+    `used_s` is the time that earlier runs of the same study have spent."""
 
     bench: Bench
-    search: Search
+    open_search: Callable[[Collection[str]], Search]
     settings: Settings
     keeper: ModeKeeper
     observe: Observer
@@ -49,7 +51,15 @@ class Learning:
     _baselines: list[BaselineWindow] = field(default_factory=list)
     _unrevised: dict[int, tuple[float, Measured]] = field(default_factory=dict)
     _best_told: float = 0.0
-    _baseline_windows: int = 0
+    _without: set[str] = field(default_factory=set)
+    _spent: int = 0
+
+    def __post_init__(self) -> None:
+        self.search = self.open_search(self._without)
+
+    def close(self) -> None:
+        """Give the storage free."""
+        self.search.close()
 
     def run(self) -> Stop:
         """Search until a limit is reached; says which."""
@@ -69,12 +79,27 @@ class Learning:
             candidate = self.search.ask()
             self._try(candidate)
             since_baseline += 1
+            if self.bench.dropped != self._without:
+                rules = self._narrow(rules)
+                since_baseline = 0
             if since_baseline >= self.settings.baseline_every:
                 self._measure_baseline(Phase.LEARNING)
                 since_baseline = 0
         if since_baseline:
             self._measure_baseline(Phase.LEARNING)
         return stop
+
+    def _narrow(self, rules: StopRules) -> StopRules:
+        """Go on without the knobs that are no longer ours. Scores of before are of other settings:
+        the search starts anew with what is left of its trials."""
+        self._spent += _counted(self.search)
+        self.search.close()
+        self._without = set(self.bench.dropped)
+        self.search = self.open_search(self._without)
+        self._unrevised.clear()
+        self._best_told = 0.0
+        self._measure_baseline(Phase.LEARNING)
+        return replace(rules, trials=max(1, self.settings.trials - self._spent))
 
     def contenders(self) -> list[Ranked]:
         """The best few that are not the baseline and claim a gain."""
@@ -125,8 +150,8 @@ class Learning:
         return next(iter(self.contenders()), None)
 
     def _try(self, candidate: Candidate) -> None:
-        counted = sum(not isinstance(row.told, VoidTrial) for row in self.search.rows) + 1
-        told = self._measure(candidate.assignment, Phase.LEARNING, candidate.number, counted)
+        number = self._spent + _counted(self.search) + 1
+        told = self._measure(candidate.assignment, Phase.LEARNING, candidate.number, number)
         self.search.tell(candidate, told)
         self._tell_best()
 
@@ -170,7 +195,6 @@ class Learning:
             started_s = time.monotonic()
             measured = self.bench.measure(self.bench.baseline, phase=phase, arm=Arm.BASELINE)
             at_s = (started_s + time.monotonic()) / 2
-            self._baseline_windows += 1
             if measured.valid:
                 self._baselines.append(BaselineWindow(at_s, measured.metrics))
                 self._revise()
@@ -199,6 +223,10 @@ class Learning:
             self._best_told = best.score
             changed = difference(self.bench.baseline, best.assignment)
             self.observe(BestSoFar(changed, best.score, best.first))
+
+
+def _counted(search: Search) -> int:
+    return sum(not isinstance(row.told, VoidTrial) for row in search.rows)
 
 
 def difference(baseline: Assignment, assignment: Assignment) -> Assignment:

@@ -100,7 +100,7 @@ def resume_study(
         state_dir=str(paths.state),
     )
     plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
-    _refuse_otherhost_record(study_id, manifest.host, host_record(plan.host))
+    _refuse_other_host(study_id, manifest.host, host_record(plan.host))
     if dict(plan.baseline) != dict(manifest.baseline):
         changed = ", ".join(differing(plan.baseline, manifest.baseline))
         raise RefusedError(
@@ -118,7 +118,7 @@ def resume_study(
     return _execute(_Run(study, plan, settings, options, paths, observe))
 
 
-def _refuse_otherhost_record(
+def _refuse_other_host(
     study_id: str, then: Mapping[str, object], today: Mapping[str, object]
 ) -> None:
     """A policy names one kernel and one machine: all its pairs must come from there."""

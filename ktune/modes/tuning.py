@@ -6,7 +6,7 @@ decided by pairs that the search never saw, and the gain by pairs that the decis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from ktune.evidence.estimate import Bound, Estimate, bound_constraint, estimate_
 from ktune.evidence.pairs import Direction, PairResult, PairState, change_of
 from ktune.evidence.verdict import Verdict, verdict
 from ktune.kernel.tunable import Assignment
+from ktune.kernel.values import Value
 from ktune.measure.window import WindowSource
 from ktune.modes.bench import Bench
 from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, Collaboration
@@ -107,15 +108,15 @@ class Tuning:
                 the lease.
         """
         with ExitStack() as stack:
-            search = stack.enter_context(self._open_search())
             learning = Learning(
                 self.bench,
-                search,
+                self._open_search,
                 self._settings,
                 self._keeper,
                 self._observe,
                 used_s=self._earlier.learning_s,
             )
+            stack.callback(learning.close)
             self._learning = learning
             self._keeper.handle(Started())
             if self._search_only:
@@ -212,6 +213,7 @@ class Tuning:
             pairs=_counts(decision, collaboration.further_pairs),
             gain=None if estimate is None else self._gain(estimate),
             constraints=tuple(_constraint(bound) for bound in bounds),
+            others_wrote=self._others_wrote(),
             claimed_by_search=change_of(finalists.claimed[number], self._direction),
             decided_at=clock.now(),
             reason=judged.reason,
@@ -222,6 +224,9 @@ class Tuning:
         wrong = not_of_the_coin(self._settings.seed, phase.value, pairs)
         if wrong:
             raise KtuneError(f"pairs {wrong} did not run in the order of their coin: no proof")
+
+    def _others_wrote(self) -> dict[str, Value]:
+        return {item.key: item.found for item in self.bench.foreign if item.found is not None}
 
     def _nothing(self, why: str) -> Proof:
         return Proof(
@@ -253,13 +258,16 @@ class Tuning:
             if limit.margin is not None
         )
 
-    def _open_search(self) -> Search:
+    def _open_search(self, dropped: Collection[str]) -> Search:
+        """The search over all knobs but `dropped`, in a study of its own in the same storage."""
         plan, settings = self._plan, self._settings
-        searched = {dimension.key for dimension in plan.dimensions}
-        space = Space(plan.dimensions, plan.relations, plan.baseline)
+        dimensions = [item for item in plan.dimensions if item.key not in dropped]
+        searched = {dimension.key for dimension in dimensions}
+        baseline = {key: value for key, value in plan.baseline.items() if key not in dropped}
+        space = Space(dimensions, plan.relations, baseline)
         search = open_search(
             space,
-            name=self._study.id,
+            name=" without ".join([self._study.id, *sorted(dropped)]),
             journal=self._study.optuna_journal,
             sampler=SamplerName(settings.sampler),
             seed=settings.seed,

@@ -161,6 +161,8 @@ def _evidence(proof: Proof) -> dict[str, Any]:
             for item in proof.constraints
         ],
     }
+    if proof.others_wrote:
+        evidence["others_wrote"] = {key: _text(v) for key, v in proof.others_wrote.items()}
     if proof.claimed_by_search is not None:
         evidence["claimed_by_search"] = _share(proof.claimed_by_search)
     return evidence

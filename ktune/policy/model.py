@@ -176,6 +176,12 @@ class PolicyEvidence(Model):
     constraints: tuple[PolicyConstraint, ...] = Field(
         default=(), max_length=32, description="Constraints of the profile."
     )
+    others_wrote: Settings = Field(
+        default_factory=dict,
+        description="Knobs that somebody else changed during the run, with the values then in "
+        "force: the proof holds beside these.",
+        examples=[{"vm.swappiness": 10}],
+    )
     claimed_by_search: Share | None = Field(
         default=None,
         description="What the search alone would have reported: picked as the best of many.",

@@ -18,6 +18,7 @@ from ktune.profile import bounds, choices, couplings, ranges, tuners
 from ktune.profile.bounds import Case, Limits, NothingToSearchError, Space, WrongForKnobError
 from ktune.profile.errors import PlanRefusedError, Problem, ProfileError
 from ktune.profile.estimate import estimate
+from ktune.profile.feasible import impossible
 from ktune.profile.fit import misfits
 from ktune.profile.gates import Passed, pass_gates
 from ktune.profile.host import HostFacts
@@ -79,6 +80,13 @@ class _Planner:
         expert = tuple(self._expert(plan))
         if self.wrong:
             raise ProfileError(self.wrong)
+        no_room = impossible(plan.relations, plan.dimensions, plan.baseline)
+        if no_room is not None:
+            where = self.profile.where("relations")
+            raise PlanRefusedError(
+                [Problem(where, f"no values within the limits keep the relation {no_room}")],
+                hint="widen the ranges or drop the relation",
+            )
         broken = [str(item) for item in plan.relations if not item.holds(plan.baseline)]
         if broken:
             self.notes.append(f"the baseline itself breaks: {', '.join(broken)}")

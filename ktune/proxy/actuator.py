@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from ktune.kernel.tunable import Outcome, Tunable, WriteResult, read_value, write_value
-from ktune.kernel.values import Value, ValueFormatError
+from ktune.kernel.held_files import HeldFiles
+from ktune.kernel.tunable import Outcome, Tunable, WriteResult, try_read, write_value
+from ktune.kernel.values import Value
 from ktune.proxy.model import ForeignWrite, RestoreReport
 from ktune.proxy.planner import Held, Verdict, restore_order, verdicts, writable_targets
 
@@ -32,16 +33,16 @@ class KnobAccess(Protocol):
 class KnobFiles:
     """The real kernel."""
 
+    def __init__(self) -> None:
+        self._files = HeldFiles()
+
     def read(self, tunable: Tunable) -> Value | None:
         """The live value, None when it can't be read."""
-        try:
-            return read_value(tunable)
-        except (OSError, ValueFormatError):
-            return None
+        return try_read(tunable, self._files.text)
 
     def write(self, tunable: Tunable, value: Value, before: Value | None) -> WriteResult:
         """Write and read back."""
-        return write_value(tunable, value, before)
+        return write_value(tunable, value, before, self._files.text)
 
 
 _NOTHING_READ: Mapping[str, Value | None] = {}

@@ -16,7 +16,6 @@ from ktune.proxy.allowlist import load_allowlist
 from ktune.proxy.guardian.recovery import Recovery, RecoveryOutcome
 from ktune.proxy.journal import JournalError, JournalState, JournalStatus, is_held, load
 from ktune.proxy.launch import run_recovery
-from ktune.proxy.model import RestoreReport
 from ktune.proxy.storage import ProxyPaths, archive, journals
 
 _GUARDIAN_GRACE_S = 10.0
@@ -119,11 +118,6 @@ def restore_committed(
     if recovery.outcome in _ARCHIVED:
         archive(Path(journal), paths)
     return recovery
-
-
-def report_of(recovery: Recovery) -> RestoreReport:
-    """Its report; an empty one when nothing had to be done."""
-    return recovery.report or RestoreReport()
 
 
 def _settled(item: PendingJournal) -> PendingJournal:

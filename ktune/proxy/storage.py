@@ -32,7 +32,14 @@ def register_dir(paths: ProxyPaths) -> Path:
 def prepare(paths: ProxyPaths) -> None:
     """Make the folders (0700). Raises OSError."""
     for folder in (paths.journal, paths.runtime, register_dir(paths)):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _private_folder(folder)
+
+
+def _private_folder(folder: Path) -> None:
+    """Path.mkdir(parents=True) gives its mode to the last folder only."""
+    if not folder.is_dir():
+        _private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def journals(paths: ProxyPaths) -> Iterator[Path]:

@@ -101,6 +101,8 @@ def _found(study: Study, proof: Proof | None) -> Iterator[str]:
             f"  the search alone would have claimed {proof.claimed_by_search:+.1%} "
             "(picked the best of many: not a gain)"
         )
+    for key, value in proof.others_wrote.items():
+        yield f"  measured beside {key} = {_text(value)}, which somebody else wrote"
     yield ""
     yield "Settings:"
     yield from _settings(proof.baseline, proof.assignment)

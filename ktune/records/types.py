@@ -178,6 +178,9 @@ class Proof:
     pairs: PairCounts
     gain: GainRecord | None = None
     constraints: tuple[ConstraintRecord, ...] = ()
+    others_wrote: Mapping[str, Value] = field(default_factory=dict)
+    """Knobs that somebody else changed during the run, with the values then in force: the proof
+    holds beside these."""
     claimed_by_search: float | None = None
     """What the search alone would have reported: never the gain."""
     decided_at: str = ""

@@ -133,7 +133,7 @@ def test_a_signal_unwinds_and_gives_its_exit_code(signum, code):
     process = _start("""
         with restoring():
             print("ready", flush=True)
-            time.sleep(30)
+            wait()
     """)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signum)
@@ -147,7 +147,7 @@ def test_a_second_signal_does_not_cut_the_restore_short():
     process = _start("""
         with restoring(0.5):
             print("ready", flush=True)
-            time.sleep(30)
+            wait()
     """)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
@@ -210,6 +210,11 @@ def _start(body: str, *, env=None, preexec_fn=None) -> subprocess.Popen[str]:
         from ktune.cli import main as frame
         from ktune.cli.common import say
         from ktune.errors import RefusedError
+
+        def wait():
+            # In steps, as ktune's own loops do: a signal just before a sleep does not end it.
+            for _ in range(600):
+                time.sleep(0.05)
 
         @contextlib.contextmanager
         def restoring(seconds=0.0):

@@ -14,7 +14,6 @@ from ktune.evidence import coin
 from ktune.evidence.binomial import lower_limit
 from ktune.evidence.coin import Order, not_of_the_coin, toss
 from ktune.evidence.pairs import (
-    Arm,
     Direction,
     PairResult,
     PairState,
@@ -22,7 +21,6 @@ from ktune.evidence.pairs import (
     log_gain_of,
     log_margin_of,
     log_ratio,
-    void_rate,
     weighted_gain,
 )
 
@@ -72,15 +70,6 @@ def test_a_pair_without_numbers_can_not_pose_as_measured() -> None:
         PairResult(0, Order.BASELINE_FIRST, PairState.VOID, gain=0.1)
     with pytest.raises(ValueError, match="finite worsenings"):
         PairResult(0, Order.BASELINE_FIRST, PairState.MEASURED, 0.1, {"p99": math.nan})
-
-
-def test_void_pairs_are_counted_by_arm() -> None:
-    pairs = [
-        PairResult(i, Order.BASELINE_FIRST, PairState.VOID, void_arm=arm)
-        for i, arm in enumerate([Arm.BASELINE, Arm.CANDIDATE, Arm.CANDIDATE, None])
-    ]
-    rate = void_rate([*pairs, PairResult(4, Order.BASELINE_FIRST, PairState.LOST)])
-    assert (rate.baseline, rate.candidate, rate.unknown, rate.drawn) == (1, 2, 1, 5)
 
 
 def test_the_coin_is_fair_and_every_toss_its_own() -> None:

@@ -189,6 +189,7 @@ def test_what_somebody_else_writes_is_kept_and_its_knob_dropped(tmp_path: Path) 
         later = it.study.windows().records[4:]
         assert all(PROBES not in record.assignment for record in later)
         assert done.proof is not None and done.proof.outcome is ProofOutcome.IMPROVED
+        assert done.proof.others_wrote == {PROBES: 17}
 
 
 def test_a_finalist_whose_knob_is_taken_over_is_not_proven(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ MUTATIONS = (
         edits=(
             Edit(
                 "ktune/kernel/tunable.py",
-                "    return _read_back(tunable, value, before)\n",
+                "    return _read_back(tunable, value, before, read)\n",
                 "    return WriteResult(tunable.key, Outcome.APPLIED, before, value, value)\n",
             ),
         ),
