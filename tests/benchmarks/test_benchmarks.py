@@ -67,6 +67,7 @@ def test_a_run_prints_what_the_framework_took_and_its_parts(folder: Path) -> Non
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.full
 def test_kills_print_both_disks_and_the_guardians_memory(root: None, folder: Path) -> None:
     text = printed("overhead.py", "--only", "restore", "--kills", "1", "--scratch", str(folder))
     disks = [row[0] for row in rows(text, "kill -9 of the tuner")]

@@ -252,6 +252,7 @@ def test_a_frozen_state_directory_does_not_keep_the_knobs(
 
 
 @pytest.mark.full
+@pytest.mark.full
 def test_a_tuner_stuck_on_a_frozen_disk_loses_its_lease_and_says_so(
     net_bench: Bench, tmp_path: Path, before: Before
 ) -> None:
