@@ -55,7 +55,7 @@ def test_a_good_window_has_its_metrics_and_what_the_host_did() -> None:
 def test_the_run_time_itself_can_be_the_metric() -> None:
     result = window(shell("sleep 0.1", metrics=(MetricSpec("time", MetricSource.DURATION),)))
     assert result.metrics["time"] == pytest.approx(result.duration_s)
-    assert 0.1 <= result.duration_s < 2
+    assert result.duration_s >= 0.1
 
 
 @pytest.mark.parametrize(
