@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +22,12 @@ from ktune.kernel.namespaces import unshare
 CLONE_NEWNS = 0x00020000
 HOST_LOCK = Path("/run/lock/ktune-tests.lock")
 RUNTIME = Path("/run/ktune")
+
+# A runner in the background ignores these, its children would inherit that, and ktune honours it
+# (nohup): no test of signals could pass.
+for _signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(_signum) is signal.SIG_IGN:
+        signal.signal(_signum, signal.SIG_DFL)
 
 settings.register_profile(
     "ktune",
