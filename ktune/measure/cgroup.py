@@ -25,7 +25,6 @@ class WindowCgroup:
         parent = own_cgroup()
         if parent is None:
             return None
-        _sweep(parent)
         path = os.path.join(parent, name)
         try:
             os.mkdir(path, 0o755)
@@ -72,9 +71,17 @@ class WindowCgroup:
                 return True
 
 
-def _sweep(parent: str) -> None:
-    """Remove the empty cgroups of spawners that were killed (`ktune-window-PID-N`)."""
-    for name in os.listdir(parent):
+def sweep() -> None:
+    """Remove the empty cgroups of spawners that were killed (`ktune-window-PID-N`). Once for each
+    spawner: a window must not pay for it. What can't be listed or removed harms nobody."""
+    parent = own_cgroup()
+    if parent is None:
+        return
+    try:
+        names = os.listdir(parent)
+    except OSError:
+        return
+    for name in names:
         pid = name.removeprefix(PREFIX).partition("-")[0]
         if name.startswith(PREFIX) and not os.path.exists(f"/proc/{pid}"):
             with contextlib.suppress(OSError):

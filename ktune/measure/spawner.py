@@ -20,7 +20,7 @@ from typing import Any
 
 from ktune.kernel.namespaces import NamespaceRef, enter
 from ktune.measure import rights
-from ktune.measure.cgroup import PREFIX
+from ktune.measure.cgroup import PREFIX, sweep
 from ktune.measure.job import Outcome, dump, job_from
 from ktune.measure.page_cache import drop_page_cache
 from ktune.measure.prepare import preload
@@ -32,6 +32,7 @@ def main(argv: Sequence[str]) -> int:
     """Serve requests until the socket closes."""
     del argv
     rights.become_subreaper()
+    sweep()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=os.dup(sys.stdin.fileno()))

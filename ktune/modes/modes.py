@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ktune.errors import ExitCode, KtuneError
 from ktune.modes.machine import Command, Event, Mode, State, step
@@ -27,7 +27,6 @@ class ModeKeeper:
     rest: Callable[[], None]
     log: Callable[[State, Event, State], None]
     observe: Observer
-    commands: list[Command] = field(default_factory=list)
 
     def handle(self, event: Event) -> State:
         """One event: transition, record, act.
@@ -37,7 +36,6 @@ class ModeKeeper:
         """
         before = self.state
         self.state, commands = step(before, event)
-        self.commands.extend(commands)
         self.log(before, event, self.state)
         if self.state.mode is Mode.EMERGENCY:
             raise Emergency(
