@@ -22,7 +22,7 @@ from ktune.kernel.values import Value
 from ktune.measure.window import Validity
 from ktune.modes.bench import Bench, Disturbed, Measured
 from ktune.modes.collaboration import TooDisturbed, pair_of
-from ktune.modes.machine import GuardrailCrossed, Mode, State
+from ktune.modes.machine import Conduct, GuardrailCrossed, Mode, State
 from ktune.modes.modes import ModeKeeper
 from ktune.modes.prepare import (
     check_baseline,
@@ -189,7 +189,7 @@ def calibration_on(
 ) -> Calibration:
     """A calibration on a bench; a guardrail counts as it does in `tune`."""
     keeper = ModeKeeper(
-        State(Mode.LEARNING, "calibration", max_trips=settings.max_trips),
+        State(Mode.LEARNING, "calibration", conduct=Conduct(max_trips=settings.max_trips)),
         bench.rest,
         lambda before, event, after: append_transition(
             bench.study.folder,

@@ -22,7 +22,7 @@ from ktune.measure.window import WindowSource
 from ktune.modes.bench import Bench
 from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, Collaboration
 from ktune.modes.learning import Learning
-from ktune.modes.machine import Confirmed, Event, SearchEnded, Started, State
+from ktune.modes.machine import Conduct, Confirmed, Event, SearchEnded, Started, State
 from ktune.modes.modes import ModeKeeper
 from ktune.modes.resume import Progressed, progress_of
 from ktune.modes.settings import Settings, guardrails_of
@@ -96,7 +96,10 @@ class Tuning:
             sequence=self._earlier.next_sequence,
         )
         self._keeper = ModeKeeper(
-            State(max_trips=settings.max_trips), self.bench.rest, self._log, observe
+            State(conduct=Conduct(max_trips=settings.max_trips)),
+            self.bench.rest,
+            self._log,
+            observe,
         )
         self._learning: Learning | None = None
 
