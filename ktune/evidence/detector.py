@@ -7,6 +7,7 @@ a mean time between false alarms.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ktune.evidence.eprocess import LAMBDAS
@@ -39,10 +40,7 @@ class Detector:
     @property
     def log_value(self) -> float:
         """Log of the mean over the bets: an alarm at log A."""
-        top = max(self.logs)
-        if top == -math.inf:
-            return top
-        return top + math.log(math.fsum(math.exp(log - top) for log in self.logs) / len(self.logs))
+        return log_mean(self.logs)
 
     @property
     def alarm(self) -> bool:
@@ -80,6 +78,15 @@ def after(detector: Detector, worsening: float | None, margin: float = 0.0) -> D
         for bet, log in zip(LAMBDAS, detector.logs, strict=True)
     )
     return Detector(detector.mean_pairs, logs, detector.pairs + 1)
+
+
+def log_mean(logs: Sequence[float]) -> float:
+    """log of the mean of exp(logs) without overflow; -inf for none. The mean of e-detectors over
+    several metrics is one itself."""
+    top = max(logs, default=-math.inf)
+    if top == -math.inf:
+        return top
+    return top + math.log(math.fsum(math.exp(log - top) for log in logs) / len(logs))
 
 
 def _sign(x: float) -> int:

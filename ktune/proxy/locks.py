@@ -9,16 +9,21 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ktune.errors import BusyError
+from ktune.proxy.pause import asked_to_pause
 from ktune.proxy.storage import ProxyPaths
 
 
 @contextmanager
-def scope_lock(paths: ProxyPaths, *, netns_cookie: int | None, what: str) -> Iterator[None]:
+def scope_lock(
+    paths: ProxyPaths, *, netns_cookie: int | None, what: str, ask_watch: bool = True
+) -> Iterator[None]:
     """Hold the scope: the host (None) or the namespace of that cookie.
+
+    A running watch is asked to leave it until we are done; a watch itself asks nobody.
 
     Raises:
         BusyError: another tune, apply or watch holds it (exit 6); says which.
@@ -26,15 +31,19 @@ def scope_lock(paths: ProxyPaths, *, netns_cookie: int | None, what: str) -> Ite
     name = "host.lock" if netns_cookie is None else f"netns-{netns_cookie}.lock"
     paths.runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = paths.runtime / name
-    fd = _locked(path, "the host" if netns_cookie is None else "this namespace")
-    try:
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{what} (pid {os.getpid()})\n".encode(), 0)
-        yield
-    finally:
-        if netns_cookie is not None:
-            path.unlink(missing_ok=True)  # namespaces come and go, their locks with them
-        os.close(fd)
+    who = f"{what} (pid {os.getpid()})"
+    with ExitStack() as stack:
+        if ask_watch:
+            stack.enter_context(asked_to_pause(paths.runtime, netns_cookie, who))
+        fd = _locked(path, "the host" if netns_cookie is None else "this namespace")
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{who}\n".encode(), 0)
+            yield
+        finally:
+            if netns_cookie is not None:
+                path.unlink(missing_ok=True)  # namespaces come and go, their locks with them
+            os.close(fd)
 
 
 def _locked(path: Path, place: str) -> int:

@@ -54,6 +54,11 @@ class StatePaths:
         return self.state / "calibrations"
 
     @property
+    def watches(self) -> Path:
+        """One folder per watched policy and scope."""
+        return self.state / "watches"
+
+    @property
     def journal(self) -> Path:
         """Journals of leases: what a restore needs."""
         return self.state / "journal"
@@ -84,6 +89,7 @@ class StatePaths:
             self.state,
             self.studies,
             self.calibrations,
+            self.watches,
             self.journal,
             self.policies,
             self.runtime,

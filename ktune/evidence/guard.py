@@ -1,0 +1,161 @@
+"""Is a policy in force worse than the baseline? The tests of probation, valid at every look.
+
+Each watched metric (every objective, every constraint) is tested by itself: H0 "worse by the margin
+or less". Pairs come from holdback windows: the baseline for one window, the policy for the other,
+in the order of the coin. Whatever befalls both alike (a load step, a backup) cancels.
+
+The total chance to reject for an innocent policy is alpha, over any number of looks, metrics and
+restarts: alpha is split evenly over the metrics; the first begin of the test takes 0.8 of it, begin
+number k the share 0.2 / (k (k - 1)), which sums to 1 over however many begins there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ktune.evidence.decide import SAME, Test
+from ktune.evidence.eprocess import log_sign_e, log_t_e
+
+FIRST_SHARE = 0.8
+"""Of alpha, for the first begin: most probations are never disturbed."""
+
+
+@dataclass(frozen=True)
+class GuardRule:
+    """What counts as a regression.
+
+    `margins`: by watched metric, the log ratio that it may be worse by (>= 0).
+    `begin`: how often the test has begun, this time included.
+    """
+
+    margins: Mapping[str, float]
+    alpha: float = 0.01
+    begin: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 0.5:
+            raise ValueError(f"alpha lies between 0 and 0.5, got {self.alpha}")
+        if not self.margins or min(self.margins.values()) < 0:
+            raise ValueError("a margin of 0 or more for one metric at least")
+        if self.begin < 1:
+            raise ValueError("the first begin is number 1")
+
+    @property
+    def level(self) -> float:
+        """Alpha of one metric in this begin."""
+        k = self.begin
+        share = FIRST_SHARE if k == 1 else (1 - FIRST_SHARE) / (k * (k - 1))
+        return self.alpha * share / len(self.margins)
+
+    def threshold(self, test: Test) -> float:
+        """The E that fires a test: t-e counts at half its level, since t > 0 is asked as well."""
+        return (1 if test is Test.T_E else 2) / self.level
+
+
+@dataclass(frozen=True)
+class MetricEvidence:
+    """Where one metric stands. `mean` is the mean worsening as a log ratio; None without pairs."""
+
+    metric: str
+    pairs: int
+    mean: float | None
+    t_e: float
+    sign_e: float
+    nearest: Test
+    """The test nearer to firing; `threshold` is its."""
+    threshold: float
+
+    @property
+    def e_value(self) -> float:
+        """Of the test nearer to firing."""
+        return self.t_e if self.nearest is Test.T_E else self.sign_e
+
+    @property
+    def fired(self) -> bool:
+        return self.e_value >= self.threshold
+
+
+@dataclass(frozen=True)
+class GuardDecision:
+    """`regressed`: the metric that is worse, or None."""
+
+    metrics: Mapping[str, MetricEvidence] = field(default_factory=dict)
+    pairs: int = 0
+    regressed: str | None = None
+    reason: str = "no pairs yet"
+
+
+def judge(worsenings: Sequence[Mapping[str, float]], rule: GuardRule) -> GuardDecision:
+    """The decision after the measured pairs, in their order; the first rejection is final.
+
+    `worsenings`: per pair and metric, the log ratio that is above 0 when the policy is worse. Void
+    pairs are not given: in recommendation mode missing data is never a loss.
+
+    Hypothesis: per metric, H0: mean (t-e) or median (sign-e) of the worsening <= margin.
+    Assumptions: t-e: independent, about Gaussian pairs; sign-e: nothing but the coin.
+    Formula: t-e fires at E >= 1/level with t > 0 (level/2), sign-e at E >= 2/level (level/2);
+    level = alpha x share of the begin / number of metrics.
+    Source: as `eprocess.log_t_e` and `log_sign_e`; Bonferroni over metrics and begins.
+    What breaks it: an order that is not the coin's; windows voided because they looked bad.
+
+    Raises:
+        ValueError: a pair lacks a watched metric.
+    """
+    found: dict[str, MetricEvidence] = {}
+    for metric, margin in rule.margins.items():
+        xs = [_distance(pair, metric, margin) for pair in worsenings]
+        found[metric] = _first_firing(metric, xs, margin, rule)
+    fired = [item for item in found.values() if item.fired]
+    if fired:
+        worst = min(fired, key=lambda item: item.pairs)
+        return GuardDecision(found, len(worsenings), worst.metric, _regression_text(worst, rule))
+    return GuardDecision(found, len(worsenings), None, f"no regression in {len(worsenings)} pairs")
+
+
+def _distance(pair: Mapping[str, float], metric: str, margin: float) -> float:
+    if metric not in pair:
+        raise ValueError(f"a pair has no value for {metric}")
+    x = pair[metric] - margin
+    return 0.0 if abs(x) <= SAME else x
+
+
+def _first_firing(
+    metric: str, xs: Sequence[float], margin: float, rule: GuardRule
+) -> MetricEvidence:
+    """Where it fired first, else where it stands: an e-process proves when it crosses."""
+    for count in range(1, len(xs)):
+        stand = _stand(metric, xs[:count], margin, rule)
+        if stand.fired:
+            return stand
+    return _stand(metric, xs, margin, rule)
+
+
+def _stand(metric: str, xs: Sequence[float], margin: float, rule: GuardRule) -> MetricEvidence:
+    mean = math.fsum(xs) / len(xs) if xs else None
+    wins, losses = sum(x > 0 for x in xs), sum(x < 0 for x in xs)
+    logs = {Test.SIGN_E: log_sign_e(wins, losses)}
+    if mean is not None and mean > 0:
+        logs[Test.T_E] = log_t_e(xs)
+    ahead = {test: log - math.log(rule.threshold(test)) for test, log in logs.items()}
+    nearest = max(ahead, key=lambda test: (ahead[test], test is Test.T_E))
+    return MetricEvidence(
+        metric=metric,
+        pairs=len(xs),
+        mean=None if mean is None else mean + margin,
+        t_e=math.exp(logs.get(Test.T_E, -math.inf)),
+        sign_e=math.exp(logs[Test.SIGN_E]),
+        nearest=nearest,
+        threshold=rule.threshold(nearest),
+    )
+
+
+def _regression_text(item: MetricEvidence, rule: GuardRule) -> str:
+    mean = math.expm1(item.mean or 0.0)
+    margin = math.expm1(rule.margins[item.metric])
+    return (
+        f"{item.metric} is {mean:.1%} worse than at the baseline (margin {margin:.1%}): "
+        f"{item.nearest} {item.e_value:.3g} (threshold {item.threshold:.3g}) "
+        f"after {item.pairs} pairs"
+    )

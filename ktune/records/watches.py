@@ -1,0 +1,132 @@
+"""What a `watch` keeps: one folder per policy and scope, `watches/<id>/`. Standard library only.
+
+`watch.json` is replaced after every change, so that a watcher that dies goes on where it was;
+`pairs.jsonl` and `modes.jsonl` only grow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ktune.records import atomic, clock
+from ktune.records.codec import RecordError, decode, encode
+from ktune.records.paths import StatePaths, private_folder
+from ktune.records.types import Runner
+
+_STATE, _PAIRS = "watch.json", "pairs.jsonl"
+_MAX_BYTES = 1 << 20
+_KEPT_ALERTS = 20
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something a person should know."""
+
+    at: str
+    text: str
+
+
+@dataclass(frozen=True)
+class WatchRecord:
+    """Where a watch stands. `guarding` is the tests' state (`modes.watch.guarding`)."""
+
+    id: str
+    policy: str
+    serial: int
+    digest: str
+    scope: str
+    boot_id: str
+    kernel: str
+    mode: str
+    since: str
+    """Of the mode and phase."""
+    reason: str
+    seed: int
+    phase: str = ""
+    paused: bool = False
+    evidence: tuple[str, ...] = ()
+    """The tests so far, for people."""
+    guarding: Mapping[str, Any] = field(default_factory=dict)
+    pairs: int = 0
+    """Measured pairs over the whole watch."""
+    baseline_s: float = 0.0
+    """Time spent on the baseline in holdback windows."""
+    watched_s: float = 0.0
+    last_pair_at: str = ""
+    on_death: str = "stay"
+    alerts: tuple[Alert, ...] = ()
+    runner: Runner | None = None
+
+    @property
+    def watching(self) -> bool:
+        """Does its watcher live?"""
+        return self.runner is not None and clock.alive(self.runner)
+
+    def with_alert(self, text: str) -> WatchRecord:
+        """The last few are kept."""
+        alerts = (*self.alerts, Alert(clock.now(), text))[-_KEPT_ALERTS:]
+        return dataclasses.replace(self, alerts=alerts)
+
+
+def watch_id(policy: str, digest: str, cookie: int) -> str:
+    """The same policy in the same scope is the same watch."""
+    where = f"netns-{cookie}" if cookie else "host"
+    return f"{policy}-{digest.removeprefix('sha256:')[:12]}-{where}"
+
+
+def watch_folder(paths: StatePaths, name: str) -> Path:
+    """Made when it is missing. Raises OSError."""
+    return private_folder(paths.watches / name)
+
+
+def read_watch(paths: StatePaths, name: str) -> WatchRecord | None:
+    """None when there is none.
+
+    Raises:
+        RecordError: it can't be understood.
+    """
+    return _read(paths.watches / name / _STATE)
+
+
+def write_watch(paths: StatePaths, record: WatchRecord) -> None:
+    """Durably. Raises OSError."""
+    atomic.write_json(watch_folder(paths, record.id) / _STATE, encode(record))
+
+
+def append_pair(paths: StatePaths, name: str, line: Mapping[str, Any]) -> None:
+    """Add one pair, void ones too, durably. Raises OSError."""
+    text = json.dumps({"at": clock.now(), **line}, separators=(",", ":"), allow_nan=False)
+    atomic.append_line(watch_folder(paths, name) / _PAIRS, text)
+
+
+def list_watches(paths: StatePaths) -> list[WatchRecord]:
+    """All that can be read, by name; a damaged one is left out here and refused when used."""
+    found = []
+    try:
+        names = sorted(entry.name for entry in paths.watches.iterdir())
+    except FileNotFoundError:
+        return []
+    for name in names:
+        try:
+            record = read_watch(paths, name)
+        except RecordError:
+            continue
+        if record is not None:
+            found.append(record)
+    return found
+
+
+def _read(path: Path) -> WatchRecord | None:
+    try:
+        with open(path, "rb") as file:
+            data = json.loads(file.read(_MAX_BYTES))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: {error}") from error
+    return decode(WatchRecord, data, str(path))
