@@ -6,6 +6,7 @@ policy says what was measured and not what is so today.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -133,7 +134,7 @@ def _tree(study: Study, proof: Proof, paths: StatePaths, options: FreezeOptions)
         "baseline": {key: _text(proof.baseline[key]) for key in keys},
         "assignment": {key: _text(proof.assignment[key]) for key in keys},
         "evidence": _evidence(proof),
-        "watch": dict(_WATCH),
+        "watch": {**_WATCH, **_profiles_watch(study)},
         "guard": "audit",
     }
 
@@ -187,6 +188,14 @@ def _gain(gain: GainRecord) -> dict[str, Any]:
         "level": f"{gain.level * 100:g}%",
         "from": "pairs after the decision",
     }
+
+
+def _profiles_watch(study: Study) -> Mapping[str, Any]:
+    """What the profile says itself; the rest are the defaults, written out for the reader."""
+    if not study.manifest.profile_text:
+        return {}
+    said = json.loads(study.manifest.profile_text).get("watch") or {}
+    return said if isinstance(said, dict) else {}
 
 
 def _fact(study: Study, name: str, kind: type[Any]) -> Any:

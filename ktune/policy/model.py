@@ -23,6 +23,7 @@ from ktune.profile.fields import (
     wrong,
 )
 from ktune.profile.model import Scope
+from ktune.profile.watching import WatchSettings
 from ktune.records import clock
 
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
@@ -189,31 +190,6 @@ class PolicyEvidence(Model):
     )
 
 
-class PolicyWatch(Model):
-    """How `ktune watch` is to look after it."""
-
-    alpha: Annotated[Number, Field(gt=0, lt=1)] = Field(
-        default=0.01, description="Chance of a false alarm.", examples=[0.01]
-    )
-    margin: Share = Field(
-        default=0.02, description="Worsening that is not worth an alarm.", examples=["2%"]
-    )
-    probation_pairs: Annotated[int, Strict(), Field(ge=1, le=10**6)] = Field(
-        default=30, description="Pairs until the policy counts as settled.", examples=[30]
-    )
-    false_rollback_every_pairs: Annotated[int, Strict(), Field(ge=1, le=10**9)] = Field(
-        default=8760, description="Mean number of pairs between false alarms.", examples=[8760]
-    )
-    on_rollback: Literal["baseline", "relearn"] = Field(
-        default="baseline", description="What follows a rollback.", examples=["baseline"]
-    )
-    drift: Literal["reapply", "keep"] = Field(
-        default="reapply",
-        description="What happens when somebody else writes a knob of the policy.",
-        examples=["reapply"],
-    )
-
-
 class PolicyDocument(Model):
     """A frozen policy: settings that were proven better, and the proof."""
 
@@ -248,8 +224,8 @@ class PolicyDocument(Model):
         examples=[{"vm.dirty_background_ratio": 4}],
     )
     evidence: PolicyEvidence = Field(description="Why anybody should believe it.")
-    watch: PolicyWatch = Field(
-        default_factory=PolicyWatch, description="How `ktune watch` looks after it."
+    watch: WatchSettings = Field(
+        default_factory=WatchSettings, description="How `ktune watch` looks after it."
     )
     guard: Literal["audit", "enforce"] = Field(
         default="audit",

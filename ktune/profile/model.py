@@ -38,6 +38,7 @@ from ktune.profile.goals import (
     SearchSettings,
 )
 from ktune.profile.knobs import Knobs, Relation, parse_relation
+from ktune.profile.watching import WatchSettings
 from ktune.profile.workload import Service, Workload
 from ktune.profile.yaml12 import Node, dump_yaml
 
@@ -229,6 +230,12 @@ class Profile(Model):
         default_factory=Promotion,
         description="The proof that a candidate must pass.",
         examples=[{"alpha": 0.05, "mei": "2%"}],
+    )
+
+    watch: WatchSettings = Field(
+        default_factory=WatchSettings,
+        description="How `ktune watch` looks after a policy of this profile.",
+        examples=[{"holdback_every": "1h"}],
     )
 
     _source: Source | None = PrivateAttr(default=None)

@@ -104,21 +104,23 @@ def append_pair(paths: StatePaths, name: str, line: Mapping[str, Any]) -> None:
     atomic.append_line(watch_folder(paths, name) / _PAIRS, text)
 
 
-def list_watches(paths: StatePaths) -> list[WatchRecord]:
-    """All that can be read, by name; a damaged one is left out here and refused when used."""
-    found = []
+def list_watches(paths: StatePaths) -> tuple[list[WatchRecord], list[str]]:
+    """All that can be read, by name, and what is wrong with the others."""
+    found: list[WatchRecord] = []
+    problems: list[str] = []
     try:
         names = sorted(entry.name for entry in paths.watches.iterdir())
     except FileNotFoundError:
-        return []
+        return found, problems
     for name in names:
         try:
             record = read_watch(paths, name)
-        except RecordError:
-            continue
-        if record is not None:
-            found.append(record)
-    return found
+        except RecordError as error:
+            problems.append(error.message)
+        else:
+            if record is not None:
+                found.append(record)
+    return found, problems
 
 
 def _read(path: Path) -> WatchRecord | None:
