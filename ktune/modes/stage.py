@@ -10,17 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from ktune.errors import RefusedError
 from ktune.kernel.namespaces import NamespaceRef
-from ktune.measure.from_profile import link_spec, workload_spec
-from ktune.measure.link.link import LongLink
-from ktune.measure.runner import CommandSource, HealthCheck
 from ktune.measure.scope import EphemeralScope, KeptScope
 from ktune.measure.window import WindowSource
+from ktune.modes.source import window_source
 from ktune.policy.scope import namespace_scope
 from ktune.profile.model import NetnsScope
 from ktune.profile.plan import Plan, PlannedKnob
-from ktune.profile.workload import LinkService
 from ktune.proxy.client import Lease, LeaseRequest, open_lease
 from ktune.proxy.guardian.recovery import Recovery
 from ktune.proxy.locks import scope_lock
@@ -56,22 +52,13 @@ def stage(
 
     `command` is what others read in the lock.
     """
-    workload = plan.profile.workload
-    if workload is None:
-        raise RefusedError(
-            f"profile {plan.profile.name} has no workload: it is meant to be extended",
-            hint="write a profile that extends it, with a `workload:`",
-        )
     with ExitStack() as stack:
         ephemeral, namespace, cookie, text = _scope(plan, stack)
         stack.enter_context(
             scope_lock(paths, netns_cookie=cookie, what=f"ktune {command} {plan.profile.name}")
         )
         recovered = recover(paths)
-        health = _services(plan, namespace, stack)
-        source = stack.enter_context(
-            CommandSource(workload_spec(workload), scope=namespace, health=health)
-        )
+        source = stack.enter_context(window_source(plan.profile, namespace))
         lease = stack.enter_context(
             open_lease(
                 [lease_tunable(knob) for knob in (*plan.knobs, *plan.fixed)],
@@ -100,20 +87,3 @@ def _scope(
         ephemeral = stack.enter_context(EphemeralScope())
         return ephemeral, ephemeral.ref, ephemeral.cookie, "ephemeral"
     return None, None, None, "host"
-
-
-def _services(
-    plan: Plan, namespace: NamespaceRef | None, stack: ExitStack
-) -> tuple[HealthCheck, ...]:
-    checks = []
-    for service in plan.profile.services:
-        if not isinstance(service, LinkService):
-            raise RefusedError(f"services of kind {service.kind!r} can't be started yet")
-        if namespace is None:
-            raise RefusedError(
-                "a link needs a namespace of its own",
-                hint="set `scope: ephemeral` in the profile",
-            )
-        link = stack.enter_context(LongLink(link_spec(service), namespace))
-        checks.append(link.health)
-    return tuple(checks)

@@ -1,0 +1,50 @@
+"""What measures a profile's windows: its services and its workload, in the scope that is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from ktune.errors import RefusedError
+from ktune.kernel.namespaces import NamespaceRef
+from ktune.measure.from_profile import link_spec, workload_spec
+from ktune.measure.link.link import LongLink
+from ktune.measure.runner import CommandSource, HealthCheck
+from ktune.measure.window import WindowSource
+from ktune.profile.model import Profile
+from ktune.profile.workload import LinkService
+
+
+@contextmanager
+def window_source(profile: Profile, namespace: NamespaceRef | None) -> Iterator[WindowSource]:
+    """Services run and windows can be measured until the block ends.
+
+    Raises RefusedError: the profile has no workload, or a service can't be had here.
+    """
+    if profile.workload is None:
+        raise RefusedError(
+            f"profile {profile.name} has no workload: it is meant to be extended",
+            hint="write a profile that extends it, with a `workload:`",
+        )
+    with ExitStack() as stack:
+        health = _services(profile, namespace, stack)
+        yield stack.enter_context(
+            CommandSource(workload_spec(profile.workload), scope=namespace, health=health)
+        )
+
+
+def _services(
+    profile: Profile, namespace: NamespaceRef | None, stack: ExitStack
+) -> tuple[HealthCheck, ...]:
+    checks = []
+    for service in profile.services:
+        if not isinstance(service, LinkService):
+            raise RefusedError(f"services of kind {service.kind!r} can't be started yet")
+        if namespace is None:
+            raise RefusedError(
+                "a link needs a namespace of its own",
+                hint="set `scope: ephemeral` in the profile",
+            )
+        link = stack.enter_context(LongLink(link_spec(service), namespace))
+        checks.append(link.health)
+    return tuple(checks)
