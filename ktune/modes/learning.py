@@ -19,6 +19,7 @@ from ktune.modes.settings import Settings
 from ktune.records.types import Arm, Phase
 from ktune.report.progress import BestSoFar, Note, Observer, PhaseStarted, WindowDone
 from ktune.search.baseline import BaselineWindow
+from ktune.search.budget import TOP, fitted_rounds, next_again, spent
 from ktune.search.finalists import Finished, most_windows, next_step
 from ktune.search.stopping import Stop, StopRules, should_stop
 from ktune.search.study import Search
@@ -33,7 +34,6 @@ from ktune.search.trials import (
 )
 
 _BASELINE_TRIES = 6
-_CONTENDERS = 8
 _BASELINE_EVERY_CONTENDER = 2
 
 
@@ -76,8 +76,7 @@ class Learning:
         self._measure_baseline(Phase.LEARNING)
         since_baseline = 0
         while (stop := should_stop(self.search.rows, time.monotonic() - started_s, rules)) is None:
-            candidate = self.search.ask()
-            self._try(candidate)
+            self._try(self._next())
             since_baseline += 1
             if self.bench.dropped != self._without:
                 rules = self._narrow(rules)
@@ -88,6 +87,14 @@ class Learning:
         if since_baseline:
             self._measure_baseline(Phase.LEARNING)
         return stop
+
+    def _next(self) -> Candidate:
+        """What waits comes first; else one of the top once more, or something new."""
+        if not self.search.waiting:
+            again = next_again(self.search.rows, self.contenders())
+            if again is not None:
+                self.search.remeasure(again.assignment)
+        return self.search.ask()
 
     def _narrow(self, rules: StopRules) -> StopRules:
         """Go on without the knobs that are no longer ours. Scores of before are of other settings:
@@ -108,18 +115,19 @@ class Learning:
             ranked
             for ranked in self.search.ranked()
             if ranked.score > 0 and key_of(self.bench.complete(ranked.assignment)) != own
-        ][:_CONTENDERS]
+        ][:TOP]
 
     def finalists(self) -> list[Ranked]:
         """Contenders measured again by halving, best first; only the fresh numbers rank them."""
         contenders = self.contenders()
         if not contenders:
             return []
+        rounds = fitted_rounds(spent(self.search.rows), len(contenders))
         self.observe(
             PhaseStarted(
                 Phase.FINALISTS,
-                f"{len(contenders)} contenders",
-                most_windows(len(contenders)),
+                f"{min(len(contenders), rounds[0].keep)} contenders",
+                most_windows(len(contenders), rounds),
                 "windows, baselines between them",
             )
         )
@@ -127,7 +135,7 @@ class Learning:
         failed: set[int] = set()
         voids = since_baseline = number = 0
         while not isinstance(
-            step := next_step(len(contenders), measured, frozenset(failed)), Finished
+            step := next_step(len(contenders), measured, frozenset(failed), rounds), Finished
         ):
             if since_baseline % _BASELINE_EVERY_CONTENDER == 0:
                 self._measure_baseline(Phase.FINALISTS)
@@ -141,7 +149,7 @@ class Learning:
                 failed.add(step.contender)
             else:
                 voids += 1
-                if voids > 3 * _CONTENDERS:
+                if voids > 3 * TOP:
                     raise Disturbed("too many windows are disturbed from outside to go on")
         return [contenders[index] for index in step.order]
 

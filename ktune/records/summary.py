@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from ktune.kernel.values import Value
+from ktune.records.shares import window_shares
 from ktune.records.study import Study
 from ktune.records.types import Arm, Phase, Proof, ProofOutcome, StudyStatus, WindowRecord
 
@@ -145,6 +146,12 @@ def _windows(records: tuple[WindowRecord, ...]) -> Iterator[str]:
         said = ", ".join(f"{count} {name}" for name, count in sorted(by_validity.items()))
         seconds = sum(record.duration_s for record in own)
         yield f"  {phase.value:<10}  {len(own)} in {seconds:.0f} s ({said})"
+    shares = window_shares(records)
+    if shares.new:
+        yield (
+            f"  search      {shares.new} windows of new candidates, {shares.again} measured the "
+            f"best again ({shares.share:.0%})"
+        )
     proving = [record for record in records if record.pair is not None]
     voided = {
         Arm.BASELINE: sum(r.arm is Arm.BASELINE and r.validity != "valid" for r in proving),

@@ -5,10 +5,12 @@ leave a limit, and what breaks a relation is repaired (`relations.py`) or, where
 rejected and drawn again (`study.py`). What a person enqueues may besides lie off the grid of a
 step, or keep the baseline's value where that is outside the range.
 
-A number with special values (0 = off, outside the range) gets a second parameter, the *chooser*,
-uniform in 0..1: below `SPECIAL_BIAS` it stands for a special value. A categorical chooser would
-spend half of all random draws on the special value (MLOS does); 0.15-0.2 is what LlamaTune found
-useful (arXiv 2203.05128). A continuous chooser also works for samplers without categories.
+A number with special values (0 = off; outside the range, at its edge or in it) gets a second
+parameter, the *chooser*, uniform in 0..1: below `SPECIAL_BIAS` it stands for a special value. A
+categorical chooser would spend half of all random draws on the special value (MLOS does), and a
+special value that is but one of 10,000 numbers in the range would never be drawn; 0.15-0.2 is what
+LlamaTune found useful (arXiv 2203.05128). A continuous chooser also works for samplers without
+categories.
 """
 
 from __future__ import annotations
@@ -109,14 +111,15 @@ class Axis:
         """The parameters that stand for a value; None when it is outside the axis."""
         if self.number is None:
             return {self.name: self.label(value)} if value in self.choices else None
-        ordinary = (1 + SPECIAL_BIAS) / 2
-        if self.number.holds(value) and isinstance(value, int):
-            found: Params = {self.name: self._drawn(value)}
-            return {**found, self.chooser: ordinary} if self.has_chooser else found
+        held = isinstance(value, int) and self.number.holds(value)
+        drawn = self._drawn(value if isinstance(value, int) and held else self.number.low)
         if value in self.choices:
             place = (self.choices.index(value) + 0.5) / len(self.choices)
-            return {self.name: self._drawn(self.number.low), self.chooser: place * SPECIAL_BIAS}
-        return None
+            return {self.name: drawn, self.chooser: place * SPECIAL_BIAS}
+        if not held:
+            return None
+        found: Params = {self.name: drawn}
+        return {**found, self.chooser: (1 + SPECIAL_BIAS) / 2} if self.has_chooser else found
 
     def between(self, value: Value) -> bool:
         """Whether a number lies within the limits, on the grid or not."""
@@ -273,7 +276,7 @@ class Space:
 
 
 def _axis(dimension: Dimension) -> Axis:
-    """One dimension as an axis; special values inside the range need no chooser."""
+    """One dimension as an axis."""
     if dimension.kind is DimensionKind.CHOICE:
         choices = tuple(dict.fromkeys(dimension.choices))
         if not choices:
@@ -284,8 +287,7 @@ def _axis(dimension: Dimension) -> Axis:
         raise UsageError(f"{dimension.key}: no value between {number.low} and {number.high}")
     if number.log and (number.low < 1 or number.step != 1):
         raise UsageError(f"{dimension.key}: log needs a lowest value of at least 1 and no step")
-    special = tuple(dict.fromkeys(value for value in dimension.special if not number.holds(value)))
-    return Axis(dimension.key, dimension.element, number, special)
+    return Axis(dimension.key, dimension.element, number, tuple(dict.fromkeys(dimension.special)))
 
 
 def _limits_text(axis: Axis) -> str:

@@ -172,6 +172,11 @@ class Search:
         """Have an assignment measured once more, next."""
         self._enqueue(self.space.completed(assignment), Origin.REMEASURE)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something enqueued has not been asked for yet."""
+        return any(trial.state is _states().WAITING for trial in self._trials())
+
     def ranked(self) -> tuple[Ranked, ...]:
         """Feasible assignments by mean score, best first; unconfirmed all of them."""
         return ranking(self.rows)

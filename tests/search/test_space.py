@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import random
 import re
 from typing import Any
 
+import optuna
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ktune.errors import UsageError
@@ -18,6 +20,7 @@ from ktune.profile.knobs import Relation, parse_relation
 from ktune.profile.space import Dimension, DimensionKind
 from ktune.search.relations import repair
 from ktune.search.space import SPECIAL_BIAS, Axis, Number, Space
+from ktune.search.study import _distributions
 from tests.search.spaces import BASELINE, choice, element, example_space, number, spaces, within
 
 Drawn = tuple[tuple[Dimension, ...], tuple[Relation, ...], dict[str, Value]]
@@ -137,9 +140,37 @@ def test_special_values_get_their_share_of_random_draws() -> None:
         assert params is not None and axis.pick(params) == value
 
 
-def test_a_special_value_inside_the_range_needs_no_chooser() -> None:
-    space = Space([number("k", 0, 10, special=(0, 99))])
-    assert space.axes[0].choices == (99,)
+@given(
+    st.integers(-5, 50),
+    st.integers(1, 100_000),
+    st.integers(1, 9),
+    st.lists(st.integers(-100, 100_100), min_size=1, max_size=3, unique=True),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=15)
+def test_special_values_get_10_to_20_percent_wherever_they_lie(
+    low: int, width: int, step: int, special: list[int], seed: int
+) -> None:
+    """Through Optuna's own random sampler; those in the range are drawn as numbers too."""
+    space = Space([number("k", low, low + width, step=step, special=tuple(special))])
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    distributions = _distributions(space)
+    draws = 600
+    drawn = [space.decode(study.ask(distributions).params)["k"] for _ in range(draws)]
+    grid = range(low, low + width + 1, step)
+    ordinary = sum(value in grid for value in special) / len(grid)
+    share = sum(value in special for value in drawn) / draws
+    expected = SPECIAL_BIAS + (1 - SPECIAL_BIAS) * ordinary
+    assert 0.10 <= SPECIAL_BIAS <= 0.20
+    assert share == pytest.approx(expected, abs=4.5 * math.sqrt(expected / draws))
+
+
+@pytest.mark.parametrize("special", [0, 5, 10, 99])
+def test_a_special_value_at_the_edge_or_inside_is_still_one_assignment(special: int) -> None:
+    space = Space([number("k", 0, 10, special=(special,))])
+    for value in (0, 3, 10, special):
+        params = space.axes[0].params(value)
+        assert params is not None and space.decode(params) == {"k": value}
 
 
 def test_an_element_of_a_vector_leaves_the_others_alone() -> None:
