@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import subprocess
-import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -155,22 +154,6 @@ def end_kept(pid: int, cookie: int) -> bool:
         return False
     finally:
         os.close(pidfd)
-
-
-def wait_ended(pid: int, timeout_s: float) -> bool:
-    """Wait until no process has this id (a zombie counts as ended)."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError:
-            return True
-        try:
-            if select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                return True
-        finally:
-            os.close(pidfd)
-    return False
 
 
 def _is_holder(pid: int, cookie: int) -> bool:

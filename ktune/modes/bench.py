@@ -24,6 +24,8 @@ from ktune.report.progress import Note, Observer
 LEASE_S = 15.0
 """A tuner that says nothing for so long (hung, stopped) loses the lease."""
 _RENEW_EVERY_S = 4.0
+_LOOK_EVERY_S = 1.0
+"""While a write settles: how often to look whether somebody else has written."""
 _QUIET_S = 2.0
 _QUIET_AT_MOST_S = 30.0
 """Quiet time after a crossed guardrail: at least, and while the pressure is still above it."""
@@ -155,8 +157,7 @@ class Bench:
             return self._void_by_foreign(report.foreign)
         bad = [result for result in report.results if not result.outcome.success]
         if not bad:
-            self._settle(wanted)
-            return None
+            return self._settle(wanted)
         why = "; ".join(result.message for result in bad)
         gone = [result.key for result in bad if result.outcome is Outcome.MISSING]
         for key in gone:
@@ -167,15 +168,23 @@ class Bench:
             raise Disturbed(f"the baseline can't be put in force: {why}")
         return Measured({}, Validity.CANDIDATE_FAILED, why)
 
-    def _settle(self, wanted: Assignment) -> None:
+    def _settle(self, wanted: Assignment) -> Measured | None:
+        """Give the kernel its time; a void result when somebody else has written meanwhile."""
         changed = [key for key, value in wanted.items() if self._in_force.get(key) != value]
         self._in_force.update(wanted)
         until_s = time.monotonic() + max(
             (self.settle_s.get(key, 0.0) for key in changed), default=0
         )
+        look_s = time.monotonic() + _LOOK_EVERY_S
         while (left_s := until_s - time.monotonic()) > 0:
             self._poll()
             time.sleep(min(left_s, 0.05))
+            if time.monotonic() >= look_s:
+                foreign = self.lease.check()
+                if foreign:
+                    return self._void_by_foreign(foreign)
+                look_s = time.monotonic() + _LOOK_EVERY_S
+        return None
 
     def _window(self) -> Measured:
         result = self.source.run(self._poll)

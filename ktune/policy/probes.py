@@ -144,8 +144,8 @@ def _guardian() -> Iterator[Finding]:
 
 def _state(paths: StatePaths) -> Iterator[Finding]:
     def write() -> str:
+        from ktune.proxy.folders import private_folder
         from ktune.records import atomic
-        from ktune.records.paths import private_folder
 
         probe = private_folder(paths.state) / ".doctor"
         atomic.write_text(probe, "probe\n")

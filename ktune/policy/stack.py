@@ -18,9 +18,10 @@ from pathlib import Path
 from ktune.kernel.tunable import Assignment, Tunable
 from ktune.kernel.values import Value, ValueType
 from ktune.policy.scope import ScopeIdentity
+from ktune.proxy.folders import private_folder
 from ktune.records import atomic
 from ktune.records.codec import RecordError, decode, encode
-from ktune.records.paths import StatePaths, private_folder
+from ktune.records.paths import StatePaths
 
 _FILE = re.compile(r"([0-9]{3,6})-[A-Za-z0-9._@-]+\.json\Z")
 _MAX_BYTES = 1 << 20

@@ -116,11 +116,6 @@ class Plan:
         return self.profile.digest
 
     @property
-    def expected_duration_s(self) -> float:
-        """About how long the run takes, seconds."""
-        return self.estimate.expected_s
-
-    @property
     def dimensions(self) -> tuple[Dimension, ...]:
         """The search space."""
         return tuple(dimension for knob in self.knobs for dimension in knob.dimensions)

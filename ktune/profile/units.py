@@ -135,14 +135,6 @@ def check_quantity(text: str) -> str:
     return text
 
 
-def format_size(count: int) -> str:
-    """The shortest exact size: 67108864 -> `64M`, 1000 -> `1000`."""
-    for letter, factor in reversed(_SIZES.items()):
-        if count and count % factor == 0:
-            return f"{count // factor}{letter}"
-    return str(count)
-
-
 def format_duration(seconds: float) -> str:
     """A time for people: 0.02 -> `20ms`, 135 -> `2m15s`, 4000 -> `1h06m`."""
     if seconds < 1:

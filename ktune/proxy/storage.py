@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from ktune.proxy.folders import private_folder
 from ktune.proxy.journal import SUFFIX
 
 _KEPT_ARCHIVES = 200
@@ -32,14 +33,7 @@ def register_dir(paths: ProxyPaths) -> Path:
 def prepare(paths: ProxyPaths) -> None:
     """Make the folders (0700). Raises OSError."""
     for folder in (paths.journal, paths.runtime, register_dir(paths)):
-        _private_folder(folder)
-
-
-def _private_folder(folder: Path) -> None:
-    """Path.mkdir(parents=True) gives its mode to the last folder only."""
-    if not folder.is_dir():
-        _private_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        private_folder(folder)
 
 
 def journals(paths: ProxyPaths) -> Iterator[Path]:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ktune.kernel.values import Value
+from ktune.proxy.folders import private_folder
 from ktune.records import atomic, clock
 from ktune.records.codec import RecordError, decode, encode
-from ktune.records.paths import StatePaths, private_folder
+from ktune.records.paths import StatePaths
 
 
 class Action(StrEnum):

@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ktune.proxy.folders import private_folder
 from ktune.records import atomic
 from ktune.records.codec import RecordError, decode, encode
-from ktune.records.paths import StatePaths, private_folder
+from ktune.records.paths import StatePaths
 
 
 @dataclass(frozen=True)

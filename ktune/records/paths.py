@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ktune.errors import RefusedError
+from ktune.proxy.folders import private_folder
 
 ROOT_STATE = Path("/var/lib/ktune")
 ROOT_RUNTIME = Path("/run/ktune")
 STATE_VARIABLE = "KTUNE_STATE_DIR"
-PRIVATE_FOLDER = 0o700
 _LOOSE_ROOT = 0o022
 _LOOSE = 0o002
 """Ordinary users' folders are often writable to a group of their own (umask 002)."""
@@ -116,18 +116,6 @@ class StatePaths:
         for folder in (self.studies, self.journal, self.policies, self.runtime):
             private_folder(folder)
         return self
-
-
-def private_folder(folder: Path) -> Path:
-    """Make `folder` and the missing ones above it, ours alone. Raises OSError.
-
-    `Path.mkdir(parents=True)` gives its mode to the last folder only, hence the recursion.
-    """
-    if not folder.is_dir():
-        if folder.parent != folder:
-            private_folder(folder.parent)
-        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-    return folder
 
 
 def _customary_state() -> Path:

@@ -18,9 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ktune.errors import BusyError, ExitCode, KtuneError, UsageError
+from ktune.proxy.folders import private_folder
 from ktune.records import atomic, clock
 from ktune.records.codec import RecordError, decode, encode
-from ktune.records.paths import StatePaths, private_folder
+from ktune.records.paths import StatePaths
 from ktune.records.types import (
     Proof,
     ProofOutcome,

@@ -68,11 +68,18 @@ def open_database(url: str, sampler: SamplerName) -> BaseStorage:
             return get_storage(RDBStorage(url))
     except ImportError as error:
         raise KtuneError(
-            f"--storage {kind}: its Python driver is not installed ({error.name})",
+            f"--storage {kind}: its Python driver is not installed ({_missing_module(error)})",
             hint="pip install the driver that SQLAlchemy documents for this database",
         ) from None
     except (SQLAlchemyError, RuntimeError, ValueError) as error:
         raise KtuneError(f"--storage {kind}: can't be opened ({type(error).__name__})") from None
+
+
+def _missing_module(error: ImportError) -> str:
+    """Optuna wraps the error that has the name."""
+    cause = error.__cause__
+    named = cause.name if isinstance(cause, ImportError) else None
+    return named or error.name or str(error)
 
 
 class Journal:

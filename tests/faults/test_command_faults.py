@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from ktune.proxy.journal import decode, encode
+from ktune.records.paths import StatePaths
 from tests.conftest import HostKnobs
 from tests.faults import resources
 from tests.faults.commands import DONE, FIN, HOLD, PAUSE, RATE, Bench
 from tests.faults.tracer import HeldAtWrite
+from tests.policy.support import policy_text
 from tests.proxy.rig import LoopDevice, Net, alive, wait_until
 
 LOW = "net.ipv4.ipfrag_low_thresh"
@@ -116,11 +118,11 @@ def test_a_tuner_whose_guardian_is_killed_restores_and_stops(
 
 @pytest.mark.parametrize("command", ["tune", "apply", "rollback", "recover"])
 def test_after_both_died_status_says_so_and_the_next_writing_command_restores(
-    net_bench: Bench, before: Before, command: str
+    net_bench: Bench, net: Net, before: Before, command: str
 ) -> None:
     words = ["--all"] if command == "rollback" else []
     if command == "apply":
-        words = [str(policy(net_bench)), "--yes"]
+        words = [str(policy(net_bench, net)), "--yes"]
     net_bench.hook(HOLD)
     running = net_bench.tune_until_hooked()
     running.kill_with_guardian()
@@ -181,6 +183,66 @@ def test_death_of_both_around_a_write_is_restored_by_recover(
     wait_until(lambda: not alive(guardian))
     assert not before.holds()
     assert net_bench.run("recover").code == 0
+    assert before.holds()
+
+
+@pytest.mark.parametrize("command", ["recover", "apply"])
+def test_an_apply_that_dies_with_its_guardian_before_its_record_is_undone_by_the_next_command(
+    net_bench: Bench, net: Net, before: Before, command: str
+) -> None:
+    file = str(policy(net_bench, net))
+    running = net_bench.start("apply", file, "--yes")
+    with HeldAtWrite(running.pid, ".tmp") as held:  # its record; every knob is written
+        held.wait()
+        assert not before.holds()
+        running.kill_with_guardian()
+    assert not before.holds()
+    status = net_bench.run("status")
+    assert status.code == 0
+    assert "PENDING" in status.out
+    assert not before.holds()
+    assert net_bench.run(command, *([file, "--yes"] if command == "apply" else [])).code == 0
+    assert before.holds() is (command == "recover")
+    assert net_bench.run("rollback", "--all").code == 0
+    assert before.holds()
+    assert nothing_pending(net_bench)
+
+
+def test_an_apply_that_dies_with_its_guardian_between_two_writes_is_undone(
+    net_bench: Bench, net: Net, before: Before
+) -> None:
+    file = str(policy(net_bench, net))
+    running = net_bench.start("apply", file, "--yes")
+    with HeldAtWrite(running.pid, "]", call="sendto", count=2) as asking:  # a socket; 1: open
+        asking.wait()
+        guardian = running.guardian
+        with HeldAtWrite(guardian, "/tcp_fin_timeout") as writing:
+            asking.release()
+            writing.wait()
+            assert not before.holds()
+            os.kill(guardian, signal.SIGKILL)
+            running.kill()
+    wait_until(lambda: not alive(guardian))
+    assert not before.holds()
+    assert "PENDING" in net_bench.run("status").out
+    assert net_bench.run("recover").code == 0
+    assert before.holds()
+    assert net_bench.run("status", "--json").json["policies"] == []
+
+
+def test_an_apply_that_dies_after_its_commit_is_in_force_and_can_be_rolled_back(
+    net_bench: Bench, net: Net, before: Before
+) -> None:
+    running = net_bench.start("apply", str(policy(net_bench, net)), "--yes")
+    with HeldAtWrite(running.pid, ".tmp", count=2) as held:  # its record again: in force
+        held.wait()
+        running.kill()
+    assert not before.holds()
+    assert "being applied" in net_bench.run("status").out
+    assert net_bench.run("recover").code == 0
+    assert "in force" in net_bench.run("status").out
+    assert net_bench.run("verify").code == 0
+    assert net_bench.run("rollback").code == 0
     assert before.holds()
 
 
@@ -346,7 +408,7 @@ def test_verify_and_rollback_exit_5_after_an_administrators_write(
     net_bench: Bench, net: Net, before: Before
 ) -> None:
     rate = net.read(RATE)
-    assert net_bench.run("apply", str(policy(net_bench)), "--yes").code == 0
+    assert net_bench.run("apply", str(policy(net_bench, net)), "--yes").code == 0
     assert not before.holds()
     assert net_bench.run("verify").code == 0
     net.write(FIN, "42")
@@ -553,15 +615,37 @@ def test_a_second_tuner_of_the_same_scope_is_turned_away(net_bench: Bench, befor
     assert before.holds()
 
 
+def test_a_second_tuner_of_the_host_is_turned_away_whatever_its_state_directory(
+    bench: Bench, tmp_path: Path, host_knobs: HostKnobs
+) -> None:
+    bench.knobs = {"sysctl": {"vm.stat_interval": {"range": [2, 60]}}}
+    bench.hook('if [ "$window" -eq 2 ]; then here; sleep 300; fi')
+    first = bench.tune_until_hooked()
+    bench.state = tmp_path / "elsewhere"
+    second = bench.tune()
+    assert second.code == 6
+    assert f"ktune tune faults (pid {first.pid}) holds the host" in second.err
+    assert not (bench.state / "studies").exists() or not list((bench.state / "studies").iterdir())
+    assert first.alive
+    first.signal(signal.SIGTERM)
+    assert first.end().code == 143
+    assert not host_knobs.changed
+
+
 HOG = "data = []\nwhile True: data.append(bytearray(b'x' * (1 << 20)))"
 
 
-def policy(bench: Bench) -> Path:
-    """A policy frozen from a whole run."""
-    ended = bench.tune("--json")
-    assert ended.code == 0, ended.err
+def policy(bench: Bench, net: Net) -> Path:
+    """A policy that sets both knobs of the namespace."""
     path = bench.folder / "policy.yaml"
-    assert bench.run("freeze", ended.json["study"], "-o", str(path)).code == 0
+    path.write_text(
+        policy_text(
+            StatePaths.resolve(bench.state).ensure(),
+            scope=f"netns:{net.ref.netns}",
+            assignment={FIN: 170, RATE: 1700},
+            baseline={FIN: net.read(FIN), RATE: net.read(RATE)},
+        )
+    )
     return path
 
 

@@ -25,8 +25,8 @@ _OPTION_SYSGOOD, _OPTION_FAMILY = 1, 2 | 4 | 8 | 16
 _WALL = 0x40000000
 _ENTRY, _EXIT = 1, 2
 _NUMBERS = {
-    "x86_64": {"write": 1, "open": 2, "openat": 257},
-    "aarch64": {"write": 64, "openat": 56},
+    "x86_64": {"write": 1, "open": 2, "sendto": 44, "openat": 257},
+    "aarch64": {"write": 64, "openat": 56, "sendto": 206},
 }[platform.machine()]
 
 
@@ -57,14 +57,17 @@ class Opened:
 
 
 class HeldAtWrite:
-    """Holds the main thread of `pid` when it has entered (or left) its `count`-th write(2) to a
-    file whose path ends in `suffix`.
+    """Holds the main thread of `pid` when it has entered (or left) its `count`-th write(2), or
+    other `call`, to a file whose path ends in `suffix`.
 
     `wait()` returns when it is held; it stays so until the context is left.
     """
 
-    def __init__(self, pid: int, suffix: str, *, after: bool, count: int = 1) -> None:
+    def __init__(
+        self, pid: int, suffix: str, *, after: bool = False, count: int = 1, call: str = "write"
+    ) -> None:
         self._pid, self._suffix, self._after, self._count = pid, suffix, after, count
+        self._call = call
         self._seized, self._held, self._done = (threading.Event() for _ in range(3))
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._trace, daemon=True)
@@ -75,6 +78,10 @@ class HeldAtWrite:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let it go on, untraced."""
         self._done.set()
         self._thread.join(timeout=30)
         assert not self._thread.is_alive(), "the tracer does not end"
@@ -107,7 +114,7 @@ class HeldAtWrite:
         left = self._count
         while True:
             info = self._next_stop()
-            if info.op == _ENTRY and info.number == _NUMBERS["write"]:
+            if info.op == _ENTRY and info.number == _NUMBERS[self._call]:
                 target = os.readlink(f"/proc/{self._pid}/fd/{info.arguments[0]}")
                 left -= target.endswith(self._suffix)
                 if not left:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from ktune.errors import ExitCode
 from ktune.evidence.coin import Order, toss
 from ktune.kernel.tunable import sysctl_path
+from ktune.measure.window import Validity
 from ktune.modes.bench import Disturbed, NothingLeft
 from ktune.modes.collaboration import FinalistChanged
 from ktune.modes.modes import Emergency
@@ -190,6 +192,23 @@ def test_what_somebody_else_writes_is_kept_and_its_knob_dropped(tmp_path: Path) 
         assert all(PROBES not in record.assignment for record in later)
         assert done.proof is not None and done.proof.outcome is ProofOutcome.IMPROVED
         assert done.proof.others_wrote == {PROBES: 17}
+
+
+def test_what_somebody_else_writes_while_a_write_settles_voids_the_window_before_it_runs(
+    tmp_path: Path,
+) -> None:
+    with rig(tmp_path) as it:
+        source = Simulated(flat)
+        with it.tuning(source) as tuning:
+            bench = tuning.bench
+            bench.settle_s = {FIN: 60.0}
+            timer = threading.Timer(0.2, write_in_scope, (it, PROBES, "17"))
+            timer.start()
+            measured = bench.measure({FIN: 40}, phase=Phase.LEARNING, arm=Arm.CANDIDATE)
+            timer.join()
+        assert measured.validity is Validity.VOID
+        assert [item.key for item in bench.foreign] == [PROBES]
+        assert source.windows == 0
 
 
 def test_a_finalist_whose_knob_is_taken_over_is_not_proven(tmp_path: Path) -> None:

@@ -315,10 +315,10 @@ def test_the_expected_duration_grows_with_trials_and_says_when_it_guesses(
     long = _plan(body.format(usual="  usual_time: 1s\n", trials=100), small_host, {})
     guess = _plan(body.format(usual="", trials=10), small_host, {})
 
-    assert short.expected_duration_s < long.expected_duration_s
+    assert short.estimate.expected_s < long.estimate.expected_s
     assert short.estimate.window_is_known
     assert not guess.estimate.window_is_known
-    assert short.expected_duration_s < short.estimate.longest_s
+    assert short.estimate.expected_s < short.estimate.longest_s
 
 
 @pytest.mark.parametrize(

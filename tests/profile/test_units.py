@@ -9,11 +9,6 @@ from hypothesis import strategies as st
 from ktune.profile import units
 
 
-@given(st.integers(0, 2**62))
-def test_sizes_round_trip(count: int) -> None:
-    assert units.size(units.format_size(count)) == count
-
-
 @given(st.integers(1, 10**6), st.sampled_from("KMGT"))
 def test_a_size_is_binary_with_and_without_ib(number: int, letter: str) -> None:
     factor = 1024 ** ("KMGT".index(letter) + 1)

@@ -332,6 +332,11 @@ def test_a_database_works_as_storage(tmp_path: Path) -> None:
     assert not (tmp_path / "optuna.journal").exists()
 
 
+def test_a_missing_driver_is_named(tmp_path: Path) -> None:
+    with pytest.raises(KtuneError, match=r"driver is not installed \(MySQLdb\)"):
+        opened(tmp_path, storage_url="mysql://me:secret@localhost:1/none")
+
+
 def test_a_database_that_can_not_be_opened_keeps_its_password_to_itself(tmp_path: Path) -> None:
     with pytest.raises(KtuneError) as caught:
         opened(tmp_path, storage_url="postgresql://me:secret@localhost:1/none")
