@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ktune.proxy.folders import private_folder
 from ktune.records import atomic, clock
 from ktune.records.codec import RecordError, decode, encode
-from ktune.records.paths import StatePaths, private_folder
+from ktune.records.paths import StatePaths
 from ktune.records.types import Runner
 
 _STATE, _PAIRS = "watch.json", "pairs.jsonl"
