@@ -43,6 +43,11 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     parser.add_argument(
         "--coexist", action="store_true", help="go on although another tuner runs on this host"
     )
+    parser.add_argument(
+        "--despite-lock-out",
+        action="store_true",
+        help="apply although it was rolled back a short while ago, or the scope is in emergency",
+    )
     parser.add_argument("--persist", action="store_true", help="not yet: apply after every boot")
     parser.add_argument("--json", action="store_true", help="print the difference as JSON")
     return parser
@@ -70,11 +75,18 @@ def run(args: Namespace) -> int:
     if not confirm(f"Apply {plan.name} to {plan.scope.text}?", assume_yes=args.yes):
         warn("nothing was changed")
         return ExitCode.FAILED
-    entry = apply(plan, paths=paths, why=args.why, coexist=args.coexist)
+    entry = apply(
+        plan,
+        paths=paths,
+        why=args.why,
+        coexist=args.coexist,
+        despite_lock_out=args.despite_lock_out,
+    )
     say_unless(
         args.json,
         f"in force: {entry.name} serial {entry.serial}, {len(entry.knobs)} knobs, "
         "until the next boot; nothing watches it",
+        f"watch:  {paths.command('watch', args.policy)}",
         f"check:  {paths.command('verify')}",
         f"undo:   {paths.command('rollback')}",
     )

@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "apply": "put a policy in force",
     "status": "policies in force, pending journals, running studies",
     "verify": "compare the kernel with the policies in force",
+    "watch": "look after a policy in force, take it back when it does harm",
     "rollback": "take the newest policy (or all) out of force",
     "recover": "restore what a dead run left behind",
     "history": "who changed what, when, why, and how to undo it",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from ktune.kernel.namespaces import NamespaceRef
+from ktune.kernel.namespaces import NamespaceRef, boot_id
 from ktune.measure.scope import EphemeralScope, KeptScope
 from ktune.measure.window import WindowSource
 from ktune.modes.source import window_source
@@ -22,6 +22,7 @@ from ktune.proxy.guardian.recovery import Recovery
 from ktune.proxy.locks import scope_lock
 from ktune.proxy.model import LeaseTunable
 from ktune.proxy.recover import recover
+from ktune.records import lockouts
 from ktune.records.paths import StatePaths
 
 
@@ -57,6 +58,7 @@ def stage(
         stack.enter_context(
             scope_lock(paths, netns_cookie=cookie, what=f"ktune {command} {plan.profile.name}")
         )
+        lockouts.refuse_in_emergency(paths, lockouts.scope_name(cookie), boot_id())
         recovered = recover(paths)
         source = stack.enter_context(window_source(plan.profile, namespace))
         lease = stack.enter_context(

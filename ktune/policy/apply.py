@@ -25,7 +25,7 @@ from ktune.profile.host import host_facts
 from ktune.proxy.client import Lease, LeaseRequest, open_lease
 from ktune.proxy.locks import scope_lock
 from ktune.proxy.model import ApplyReport, LeaseTunable
-from ktune.records import clock, history
+from ktune.records import clock, history, lockouts
 from ktune.records.paths import StatePaths
 
 _LEASE_S = 120.0
@@ -93,19 +93,26 @@ def plan_apply(policy: LoadedPolicy, *, netns: str | None) -> ApplyPlan:
 
 
 def apply(
-    plan: ApplyPlan, *, paths: StatePaths, why: str = "", coexist: bool = False
+    plan: ApplyPlan,
+    *,
+    paths: StatePaths,
+    why: str = "",
+    coexist: bool = False,
+    despite_lock_out: bool = False,
 ) -> StackEntry:
     """Put it in force. Restores what dead runs left behind first.
 
     Raises:
         BusyError: another run or another tuner holds the scope (exit 6).
-        RefusedError: the same policy is in force there already, or the guardian refuses.
+        RefusedError: the same policy is in force there already, it was rolled back a short while
+            ago, or the guardian refuses.
         KtuneError: a knob did not take its value; all others were put back.
     """
     document = plan.checked.policy.document
     scope = plan.scope
     if scope.is_host:
         refuse_beside_others(coexist=coexist)
+    refuse_locked_out(plan, paths, despite=despite_lock_out)
     paths.ensure()
     settle(paths)
     cookie = None if scope.is_host else scope.cookie
@@ -126,6 +133,26 @@ def apply(
             entry = _commit(_entry(plan, number, lease, report), lease, paths)
     _tell_history(entry, document.origin.study, why, paths)
     return entry
+
+
+def refuse_locked_out(plan: ApplyPlan, paths: StatePaths, *, despite: bool) -> None:
+    """After a rollback a policy is refused for a while, after an emergency every policy is.
+
+    Raises:
+        RefusedError: it is, and nobody said otherwise.
+    """
+    if despite:
+        return
+    scope, boot = lockouts.scope_name(plan.scope.cookie), plan.scope.boot_id
+    lockouts.refuse_in_emergency(paths, scope, boot)
+    digest = plan.checked.policy.document.digest
+    held = lockouts.refusing(paths, scope=scope, boot_id=boot, digest=digest)
+    if held is not None:
+        raise RefusedError(
+            f"{held.subject} was rolled back at {held.since}: {held.why}; "
+            f"refused until {held.until}",
+            hint="prove it again (`ktune tune`), or say --despite-lock-out",
+        )
 
 
 def _tell_history(entry: StackEntry, study: str, why: str, paths: StatePaths) -> None:

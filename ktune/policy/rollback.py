@@ -5,6 +5,7 @@ Standard library only.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -88,15 +89,20 @@ def to_roll_back(paths: StatePaths, *, everything: bool) -> list[StackEntry]:
     return entries
 
 
-def roll_back(entry: StackEntry, *, paths: StatePaths, why: str = "") -> RolledBack:
+def roll_back(
+    entry: StackEntry, *, paths: StatePaths, why: str = "", locked: bool = False
+) -> RolledBack:
     """Restore what one entry changed and take it off the stack.
+
+    `locked`: the caller holds the scope already.
 
     Raises:
         BusyError: a run holds its scope.
         KtuneError: a knob could not be brought back (the entry stays), or its journal is lost.
     """
     cookie = None if entry.scope.is_host else entry.scope.cookie
-    with scope_lock(paths, netns_cookie=cookie, what=f"rollback of {entry.name}"):
+    lock = scope_lock(paths, netns_cookie=cookie, what=f"rollback of {entry.name}")
+    with nullcontext() if locked else lock:
         recovery = restore_committed(entry.journal, paths=paths, namespace=entry.scope.ref)
         done = _rolled_back(entry, recovery)
         stack.remove(paths, entry)

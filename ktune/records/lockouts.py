@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ktune.errors import RefusedError
 from ktune.records import atomic, clock
 from ktune.records.codec import RecordError, decode, encode
 from ktune.records.paths import StatePaths
@@ -103,6 +104,16 @@ def refusing(paths: StatePaths, *, scope: str, boot_id: str, digest: str = "") -
         if item.emergency or item.digest == digest:
             return item
     return None
+
+
+def refuse_in_emergency(paths: StatePaths, scope: str, boot_id: str) -> None:
+    """Raises RefusedError: the scope is in emergency mode, nothing may be applied there."""
+    held = refusing(paths, scope=scope, boot_id=boot_id)
+    if held is not None:
+        raise RefusedError(
+            f"emergency in {held.scope} since {held.since}, until {held.until}: {held.why}",
+            hint=f"end it by hand: {paths.command('recover', '--end-emergency')}",
+        )
 
 
 def _keep(

@@ -1,0 +1,150 @@
+"""`ktune watch [POLICY]`: looks after a policy in force and takes it back when it does harm."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from ktune.cli.common import SubParsers, percent, print_json, say, show, state_paths, table
+from ktune.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from ktune.modes.watch.run import WatchOptions
+    from ktune.modes.watch.spec import WatchSpec
+
+_TIMES = ("interval", "probation_every", "holdback_every")
+
+
+def add_parser(subparsers: SubParsers) -> ArgumentParser:
+    """Its arguments."""
+    parser = subparsers.add_parser(
+        "watch",
+        help="look after a policy in force, take it back when it does harm",
+        description="Recommendation mode, in the foreground: guardrails, then pairs of windows "
+        "(baseline against policy) on probation and now and then for ever. A regression or a "
+        "crossed guardrail rolls the policy back (exit 8). Applies the policy if it is not in "
+        "force.",
+    )
+    parser.add_argument(
+        "policy", metavar="POLICY", nargs="?", help="a policy file; default: the newest in force"
+    )
+    parser.add_argument("--netns", metavar="PATH", help="network namespace that it is applied in")
+    parser.add_argument(
+        "--profile", help="how to measure; default: the profile of the study that proved it"
+    )
+    parser.add_argument(
+        "--on-death",
+        choices=("stay", "baseline"),
+        default="stay",
+        help="when the watcher dies: the policy stays (default), or the baseline returns",
+    )
+    parser.add_argument("--interval", metavar="TIME", help="look at the guardrails so often")
+    parser.add_argument("--probation-every", metavar="TIME", help="from pair to pair at first")
+    parser.add_argument("--holdback-every", metavar="TIME", help="from pair to pair later")
+    parser.add_argument(
+        "--on-missing",
+        choices=("alert", "rollback"),
+        help="when the metrics are gone or stand still (default: as the policy says)",
+    )
+    parser.add_argument(
+        "--relearn", action="store_true", default=None, help="search again after a rollback"
+    )
+    parser.add_argument(
+        "--until-settled", action="store_true", help="end with 0 once the probation is passed"
+    )
+    parser.add_argument(
+        "--coexist", action="store_true", help="go on although another tuner runs on this host"
+    )
+    parser.add_argument(
+        "--despite-lock-out", action="store_true", help="although it was rolled back recently"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be watched")
+    parser.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
+    parser.add_argument("--quiet", action="store_true", help="notes only")
+    return parser
+
+
+def run(args: Namespace) -> int:
+    """Watch."""
+    from ktune.modes.watch.run import watch_policy
+    from ktune.report.live import open_view
+
+    if args.json and not args.dry_run:
+        raise UsageError("--json goes with --dry-run", hint="`ktune status --json` shows a watch")
+    options = _options(args)
+    if args.dry_run:
+        return _dry_run(args, options)
+    with open_view(quiet=args.quiet) as view:
+        return watch_policy(args.policy, options, state_paths(args), view)
+
+
+def _options(args: Namespace) -> WatchOptions:
+    from ktune.modes.watch.run import WatchOptions
+    from ktune.profile.units import duration
+
+    times: dict[str, float | None] = {}
+    for name in _TIMES:
+        text = getattr(args, name)
+        option = "--" + name.replace("_", "-")
+        try:
+            times[name] = None if text is None else duration(text)
+        except ValueError as error:
+            raise UsageError(f"{option}: {error}", hint="such as 10s, 1m, 1h") from None
+        if times[name] == 0 and name == "interval":
+            raise UsageError(f"{option} must be above 0")
+    return WatchOptions(
+        netns=args.netns,
+        profile=args.profile,
+        baseline_on_death=args.on_death == "baseline",
+        interval_s=times["interval"],
+        probation_every_s=times["probation_every"],
+        holdback_every_s=times["holdback_every"],
+        on_missing=args.on_missing,
+        relearn=args.relearn,
+        until_settled=args.until_settled,
+        coexist=args.coexist,
+        despite_lock_out=args.despite_lock_out,
+    )
+
+
+def _dry_run(args: Namespace, options: WatchOptions) -> int:
+    from ktune.modes.watch.run import find_subject, planned_knobs, spec_of
+
+    subject = find_subject(args.policy, options, state_paths(args))
+    spec = spec_of(subject, planned_knobs(subject.plan), stays=not options.baseline_on_death)
+    if args.json:
+        from ktune.records.codec import encode
+
+        print_json({"in_force": subject.entry is not None, "spec": encode(spec)})
+    else:
+        _show(spec, in_force=subject.entry is not None)
+    return ExitCode.OK
+
+
+def _show(spec: WatchSpec, *, in_force: bool) -> None:
+    from ktune.evidence.pairs import Direction, change_of
+    from ktune.profile.units import format_duration
+
+    timing, guard = spec.timing, spec.guard
+    say(
+        f"{spec.identity.policy} serial {spec.identity.serial}, {spec.identity.scope.text}, "
+        + ("in force" if in_force else "would be applied first"),
+        *table(
+            (knob.tunable.key, show(knob.policy), "back to", show(knob.baseline))
+            for knob in spec.knobs
+        ),
+    )
+    for metric in spec.metrics:
+        margin = guard.margins[metric.name]
+        share = change_of(margin) if metric.direction is Direction.MINIMIZE else -change_of(-margin)
+        say(f"  {metric.name}: rolled back when worse by more than {percent(share)}")
+    say(
+        f"guardrails every {format_duration(timing.interval_s)}; "
+        f"probation: {guard.probation_pairs} pairs, one every "
+        f"{format_duration(timing.probation_every_s)}, false rollbacks {guard.alpha:.2%} in total; "
+        f"then one every {format_duration(timing.holdback_every_s)}, a false rollback every "
+        f"{guard.mean_pairs:g} pairs"
+    )
+    if spec.unpaired:
+        say(f"no pairs: {', '.join(spec.unpaired)} can't be switched for a window; alerts only")
+    say("dry run: nothing was changed")

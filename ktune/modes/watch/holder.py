@@ -1,0 +1,163 @@
+"""Who keeps the policy in force while it is watched, and how it is taken out of force.
+
+Committed: the policy stays whatever becomes of the watcher; a holdback is a short lease that goes
+back to the policy. Leased: the watcher holds the policy by a lease of its own, so that the
+baseline returns when it dies (`--on-death=baseline`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from ktune.errors import KtuneError
+from ktune.kernel.tunable import Assignment
+from ktune.kernel.values import Value
+from ktune.modes.watch.spec import WatchSpec
+from ktune.policy import stack
+from ktune.policy.live import read_live
+from ktune.policy.rollback import roll_back
+from ktune.policy.stack import StackEntry
+from ktune.proxy.client import Lease, LeaseRequest, open_lease
+from ktune.proxy.model import LeaseTunable
+from ktune.proxy.storage import archive
+from ktune.records import history
+from ktune.records.paths import StatePaths
+
+LEASE_S = 15.0
+"""A watcher that says nothing for so long (hung, stopped) loses a holdback's lease."""
+
+
+class NotInForce(KtuneError):
+    """A value could not be put in force: everything else was put back."""
+
+
+class Holder(Protocol):
+    """Keeps the policy in force. `spec` is what it keeps: knobs that others took over leave it."""
+
+    spec: WatchSpec
+
+    def holdback(self) -> AbstractContextManager[Lease]:
+        """A context: its lease may switch between baseline and policy; afterwards the policy."""
+
+    def apply_policy(self, why: str) -> None:
+        """The policy's values again, where somebody else wrote others."""
+
+    def roll_back(self, why: str) -> None:
+        """The baseline, read back; the policy is out of force. Raises KtuneError."""
+
+    def still_there(self) -> str | None:
+        """None while the policy is in force by our record, else why it is not."""
+
+    def renew(self) -> None:
+        """Called at every look."""
+
+
+class CommittedHolder:
+    """A policy that `apply` committed."""
+
+    def __init__(self, spec: WatchSpec, entry: StackEntry, paths: StatePaths) -> None:
+        self.spec = spec
+        self._entry = entry
+        self._paths = paths
+
+    @contextmanager
+    def holdback(self) -> Iterator[Lease]:
+        """Goes back to the policy whatever kills us: its values are the lease's originals."""
+        with self._lease("holdback") as lease:
+            yield lease
+
+    def apply_policy(self, why: str) -> None:
+        """Raises NotInForce."""
+        with self._lease(why) as lease:
+            put(lease, self.spec.policy, why)
+            journal = lease.commit({"policy": self._entry.name, "why": why})
+        # The way back is on record since the policy's own apply: this one leads nowhere.
+        archive(Path(journal), self._paths)
+
+    def roll_back(self, why: str) -> None:
+        """Raises KtuneError: a knob is not back."""
+        roll_back(self._entry, paths=self._paths, why=why, locked=True)
+
+    def still_there(self) -> str | None:
+        """Somebody may have rolled it back, its namespace may have ended."""
+        if not self._entry.scope.alive():
+            return "its scope has ended"
+        for other in stack.readable(self._paths):
+            if other.file_name == self._entry.file_name and other.digest == self._entry.digest:
+                return None
+        return "it was rolled back"
+
+    def renew(self) -> None:
+        """A committed policy needs nobody."""
+
+    def _lease(self, why: str) -> Lease:
+        request = LeaseRequest(
+            f"watch-{self._entry.number:03d}", f"watch {self._entry.name}: {why}", _who()
+        )
+        return open_lease(
+            [LeaseTunable(knob.tunable) for knob in self.spec.knobs],
+            request,
+            paths=self._paths,
+            namespace=self.spec.identity.scope.ref,
+        )
+
+
+class LeasedHolder:
+    """A policy held by the watcher's own lease."""
+
+    def __init__(self, lease: Lease, spec: WatchSpec, *, deadline_s: float) -> None:
+        self._lease = lease
+        self.spec = spec
+        self._deadline_s = deadline_s
+
+    @contextmanager
+    def holdback(self) -> Iterator[Lease]:
+        """The same lease; afterwards the policy again."""
+        try:
+            yield self._lease
+        finally:
+            self.apply_policy("back from the holdback")
+
+    def apply_policy(self, why: str) -> None:
+        """Raises NotInForce."""
+        put(self._lease, self.spec.policy, why, deadline_s=self._deadline_s)
+
+    def roll_back(self, why: str) -> None:
+        """Raises KtuneError: a knob is not back."""
+        report = self._lease.release()
+        if not report.verified:
+            raise KtuneError(f"NOT restored: {', '.join(item.key for item in report.failed)}")
+
+    def still_there(self) -> str | None:
+        """A lease ends with us."""
+        return None
+
+    def renew(self) -> None:
+        """Raises LeaseLost."""
+        self._lease.ensure_alive()
+        self._lease.renew(deadline_s=self._deadline_s)
+
+
+def put(lease: Lease, assignment: Assignment, why: str, *, deadline_s: float = LEASE_S) -> None:
+    """Apply, or say what went wrong. Raises NotInForce, LeaseLost."""
+    report = lease.apply(assignment, deadline_s=deadline_s, why=why)
+    if not report.ok:
+        raise NotInForce("; ".join(report.problems))
+
+
+def drifted(spec: WatchSpec) -> dict[str, Value | None]:
+    """Knobs that do not have the policy's value now."""
+    live = read_live((knob.tunable for knob in spec.knobs), spec.identity.scope.ref)
+    found = {}
+    for knob in spec.knobs:
+        key = knob.tunable.key
+        if live[key] != knob.policy and not knob.kernel_moves:
+            found[key] = live[key]
+    return found
+
+
+def _who() -> str:
+    return str(history.actor())

@@ -1,0 +1,395 @@
+"""The watch itself: looks, measures pairs, tells the mode machine, obeys it.
+
+Every event goes through `_handle`: step, write down, carry out. Inside a window an event first
+unwinds the window (`Heard`), so that the policy is in force again before anything else happens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import select
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+
+from ktune.errors import BusyError, ExitCode, KtuneError
+from ktune.evidence.pairs import Arm
+from ktune.measure.window import WindowSource
+from ktune.modes.guardrails import Guardrails
+from ktune.modes.machine import (
+    Command,
+    ContextChanged,
+    Event,
+    ForeignWrite,
+    GuardrailCrossed,
+    Interrupted,
+    LeaseFailed,
+    MetricsGone,
+    Mode,
+    PauseAsked,
+    PauseEnded,
+    PolicyGone,
+    State,
+    TimeJumped,
+    WatchPhase,
+    WatchStarted,
+    Write,
+    may,
+    step,
+)
+from ktune.modes.watch.clocks import Clocks, jumped
+from ktune.modes.watch.diary import Diary, evidence_lines
+from ktune.modes.watch.guarding import (
+    Guarding,
+    WatchedPair,
+    after_pair,
+    restarted,
+    voided,
+)
+from ktune.modes.watch.holdback import HeldBack, PairMeter
+from ktune.modes.watch.holder import Holder, drifted
+from ktune.modes.watch.interrupts import Heard
+from ktune.modes.watch.spec import WatchSpec
+from ktune.proxy.pause import PauseDoor
+from ktune.records import lockouts
+from ktune.records.paths import StatePaths
+from ktune.report.progress import Note, Observer
+
+_VOID_ALERT = 3
+"""So many void pairs in a row: the metrics are gone."""
+_FROZEN_ALERT = 5
+"""So many pairs in a row with the very same numbers in both windows: the metrics stand still."""
+_LOOK_IN_WINDOW_S = 0.2
+_GUEST_S = 1.0
+
+Lock = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass
+class Watcher:
+    """One watch. Make it, `run()` it; the way out is written down whatever happens.
+
+    `relearn` begins a new search after a rollback; `now_s` is the clock of the schedule.
+    """
+
+    holder: Holder
+    source: WindowSource
+    guardrails: Guardrails
+    diary: Diary
+    guarding: Guarding
+    door: PauseDoor
+    lock: Lock
+    paths: StatePaths
+    observe: Observer
+    relearn: Callable[[], None]
+    in_force: bool = True
+    until_settled: bool = False
+    state: State = field(init=False)
+    exit_code: ExitCode = ExitCode.OK
+    _over: bool = False
+    _scope: ExitStack = field(default_factory=ExitStack)
+    _clocks: Clocks = field(default_factory=Clocks.read)
+    _next_pair_s: float = 0.0
+    _last_look_s: float = 0.0
+    _voids: int = 0
+    _same: int = 0
+    _last_metrics: object = None
+
+    def __post_init__(self) -> None:
+        mode = Mode(self.diary.record.mode)
+        self.state = State(mode=mode if mode is Mode.RECOMMENDATION else Mode.IDLE)
+        self.state = dataclasses.replace(self.state, conduct=self.spec.conduct)
+
+    @property
+    def spec(self) -> WatchSpec:
+        """What is watched; knobs that others took over have left it."""
+        return self.holder.spec
+
+    def run(self) -> ExitCode:
+        """Watch until the policy is out of force or somebody ends the watch.
+
+        Raises:
+            KeyboardInterrupt: ended from outside; the policy is as its conduct says.
+            KtuneError: it can't go on; everything that it knows is in the record.
+        """
+        with self._scope:
+            self._scope.enter_context(self.lock())
+            try:
+                self._watch()
+            except KeyboardInterrupt as interrupt:
+                self._handle(Interrupted(str(interrupt) or "Ctrl-C"))
+                raise
+            finally:
+                self.diary.end()
+        return self.exit_code
+
+    def _watch(self) -> None:
+        phase = self.guarding.phase
+        self._told(
+            WatchStarted(self.spec.identity.policy, self.in_force, phase, f"{phase.value} begins")
+        )
+        self._note_tests()
+        while not self._over:
+            self._wait()
+            self._told(*self._around())
+            if not self._over and self._pair_is_due():
+                self._pair()
+
+    # -- looking -----------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Sleep until the next look or pair, or until somebody knocks or pressure triggers."""
+        now_s = time.monotonic()
+        due_s = min(self._last_look_s + self.spec.timing.interval_s, self._next_pair_s)
+        if self.state.phase is WatchPhase.ALERT_ONLY:
+            due_s = self._last_look_s + self.spec.timing.interval_s
+        poll = select.poll()
+        poll.register(self.door.fileno(), select.POLLIN)
+        poll.poll(max(0.0, due_s - now_s) * 1000)
+
+    def _around(self) -> tuple[Event, ...]:
+        """What a look outside of windows finds."""
+        self._time_passed()
+        jump = self._jump(self.spec.timing.interval_s)
+        who = self.door.waiting()
+        if who is not None:
+            return (PauseAsked(who),)
+        gone = self.holder.still_there()
+        if gone is not None:
+            return (PolicyGone(gone),)
+        found: list[Event] = [] if jump is None else [TimeJumped(jump)]
+        crossed = self.guardrails.crossed()
+        if crossed is not None:
+            return (*found, GuardrailCrossed(crossed))
+        self.holder.renew()
+        drift = drifted(self.spec)
+        if drift:
+            text = ", ".join(f"{key} = {value}" for key, value in drift.items())
+            found.append(ForeignWrite(f"changed by somebody else: {text}"))
+        return tuple(found)
+
+    def _time_passed(self) -> None:
+        now_s = time.monotonic()
+        if self._last_look_s:
+            self.diary.watched(now_s - self._last_look_s)
+        self._last_look_s = now_s
+
+    def _jump(self, expected_s: float) -> str | None:
+        before, self._clocks = self._clocks, Clocks.read()
+        jump = jumped(before, self._clocks, expected_s)
+        if jump is not None:
+            self.guardrails.forget()
+        return jump
+
+    def _look_in_window(self) -> None:
+        """Within a window: time, guardrails, and whoever knocks. Raises Heard."""
+        jump = self._jump(_LOOK_IN_WINDOW_S)
+        if jump is not None:
+            raise Heard(TimeJumped(jump))
+        crossed = self.guardrails.crossed()
+        if crossed is not None:
+            raise Heard(GuardrailCrossed(crossed))
+        who = self.door.waiting()
+        if who is not None:
+            raise Heard(PauseAsked(who))
+
+    # -- pairs -------------------------------------------------------------------------------
+
+    def _pair_is_due(self) -> bool:
+        return time.monotonic() >= self._next_pair_s and may(self.state, Write.HOLDBACK)
+
+    def _pair(self) -> None:
+        """Measure one, count it, tell what it means."""
+        self._clocks = Clocks.read()
+        self.guardrails.start_window()
+        meter = PairMeter(self.holder, self.source, self._look_in_window)
+        draw = self.guarding.draws
+        try:
+            held = meter.measure(draw)
+        except Heard as heard:
+            self.guarding = voided(self.guarding, "interrupted")
+            self._schedule()
+            self._told(heard.event)
+            return
+        except KtuneError as error:
+            self._told(LeaseFailed(error.message))
+            return
+        self._clocks = Clocks.read()
+        self._time_passed()
+        event = self._count(held)
+        self._schedule()
+        if event is not None:
+            self._told(event)
+        self._note_tests()
+        if self._voids >= _VOID_ALERT or self._same >= _FROZEN_ALERT:
+            self._metrics_gone(held)
+
+    def _count(self, held: HeldBack) -> Event | None:
+        if held.void is not None:
+            self._voids += 1
+            self.guarding = voided(self.guarding, held.void.value)
+            self.diary.pair(held, {}, self.guarding)
+            self.observe(Note(f"pair {held.draw} void: {held.reason}"))
+            return None
+        metrics = {arm: dict(window.metrics) for arm, window in held.windows.items()}
+        self._voids = 0
+        self._same = self._same + 1 if metrics == self._last_metrics else 0
+        self._last_metrics = metrics
+        worsening = self.spec.worsening(metrics[Arm.BASELINE], metrics[Arm.CANDIDATE])
+        load = metrics[Arm.BASELINE].get(self.spec.load_metric or "")
+        before = self.guarding
+        self.guarding, event = after_pair(before, WatchedPair(worsening, load), self.spec.guard)
+        self.diary.pair(held, worsening, self.guarding)
+        return event
+
+    def _metrics_gone(self, held: HeldBack) -> None:
+        why = held.reason if self._voids else "the same numbers again and again"
+        self._voids = self._same = 0
+        self._told(MetricsGone(f"no usable metrics: {why}"))
+
+    def _schedule(self) -> None:
+        timing = self.spec.timing
+        steady = self.guarding.phase is WatchPhase.STEADY
+        wait_s = timing.holdback_every_s if steady else timing.probation_every_s
+        self._next_pair_s = time.monotonic() + wait_s
+
+    def _note_tests(self) -> None:
+        lines = evidence_lines(self.guarding, self.spec)
+        self.diary.tests(self.guarding, lines)
+        self.observe(Note("; ".join(lines)))
+
+    # -- the machine -------------------------------------------------------------------------
+
+    def _told(self, *events: Event) -> None:
+        for event in events:
+            if not self._over:
+                self._handle(event)
+
+    def _handle(self, event: Event) -> None:
+        """Step, write down, obey."""
+        before = self.state
+        self.state, commands = step(before, event)
+        self.diary.transition(before, event, self.state)
+        if self.state != before:
+            phase = f" ({self.state.phase.value})" if self.state.phase else ""
+            self.observe(Note(f"{self.state.mode.value}{phase}: {self.state.reason}"))
+        for command in commands:
+            self._obey(command, event)
+        if self.until_settled and self.state.phase is WatchPhase.STEADY:
+            self._over = True
+
+    def _obey(self, command: Command, event: Event) -> None:
+        why = self.state.reason
+        match command:
+            case Command.RESTORE_BASELINE:
+                self._restore(why)
+            case Command.APPLY_POLICY:
+                self._reapply(event, why)
+            case Command.LOCK_OUT:
+                self._lock_out(self.spec.identity.digest, self.spec.lock_out_s, why)
+            case Command.REFUSE_ALL:
+                self._lock_out("", self.spec.quiet_s, why)
+            case Command.RESTART_TEST:
+                self._restart(event)
+            case Command.KEEP_FOREIGN:
+                self._keep_foreign()
+            case Command.ALERT:
+                self.diary.alert(_what(event))
+                self.observe(Note(f"ALERT: {_what(event)}"))
+            case Command.LEAVE_SCOPE:
+                self._pause(event)
+            case Command.TAKE_SCOPE:
+                self._take_scope()
+            case Command.RELEARN:
+                self._leave_for_good()
+                self.relearn()
+                self._over = True
+            case Command.END:
+                self._over = True
+
+    def _restore(self, why: str) -> None:
+        try:
+            self.holder.roll_back(why)
+        except KtuneError as error:
+            if self.state.mode is not Mode.EMERGENCY:
+                self._handle(LeaseFailed(f"the baseline could not be restored: {error.message}"))
+                return
+            self.diary.alert(f"NOT at the baseline: {error.message}")
+            self.exit_code = ExitCode.FAILED
+            self._over = True
+            raise
+        self.exit_code = ExitCode.ROLLED_BACK
+        self.observe(Note(f"rolled back: {why}"))
+
+    def _reapply(self, event: Event, why: str) -> None:
+        try:
+            self.holder.apply_policy(why)
+        except KtuneError as error:
+            self._handle(LeaseFailed(f"the policy could not be put in force: {error.message}"))
+            return
+        if isinstance(event, ForeignWrite):
+            self.observe(Note("the policy's values are in force again"))
+
+    def _lock_out(self, digest: str, for_s: float, why: str) -> None:
+        identity = self.spec.identity
+        lockouts.lock_out(
+            self.paths,
+            scope=lockouts.scope_name(identity.scope.cookie),
+            boot_id=identity.scope.boot_id,
+            digest=digest,
+            subject=identity.policy,
+            why=why,
+            for_s=for_s,
+        )
+
+    def _restart(self, event: Event) -> None:
+        if isinstance(event, ContextChanged):
+            return  # `after_pair` has begun the new test with the pair that showed the change
+        self.guarding = restarted(self.guarding, self.state.phase or self.spec.first_phase)
+        self._note_tests()
+
+    def _keep_foreign(self) -> None:
+        """A knob that somebody else holds now is no longer the policy's."""
+        taken = drifted(self.spec)
+        left = tuple(knob for knob in self.spec.knobs if knob.tunable.key not in taken)
+        self.holder.spec = dataclasses.replace(self.spec, knobs=left)
+        if not left:
+            self._handle(PolicyGone("every knob of it was changed by somebody else"))
+
+    def _pause(self, event: Event) -> None:
+        """Leave the scope until the other command is done, then see what it left."""
+        who = _what(event)
+        self._scope.close()
+        self.door.let_in()
+        while not self.door.done(_GUEST_S):
+            pass
+        self._handle(PauseEnded(who))
+        gone = self.holder.still_there()
+        if gone is not None:
+            self._handle(PolicyGone(gone))
+
+    def _take_scope(self) -> None:
+        """Somebody who did not ask may be quicker than we are."""
+        while True:
+            try:
+                self._scope.enter_context(self.lock())
+                break
+            except BusyError:
+                time.sleep(_GUEST_S)
+        self._clocks = Clocks.read()
+        self.guardrails.forget()
+
+    def _leave_for_good(self) -> None:
+        """A new search needs the scope and finds no watch there."""
+        self.diary.end()
+        self.door.__exit__(None, None, None)
+        self._scope.close()
+
+
+def _what(event: Event) -> str:
+    for name in ("what", "who", "reason"):
+        text = getattr(event, name, None)
+        if text:
+            return str(text)
+    return type(event).__name__
