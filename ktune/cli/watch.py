@@ -122,7 +122,7 @@ def _dry_run(args: Namespace, options: WatchOptions) -> int:
 
 
 def _show(spec: WatchSpec, *, in_force: bool) -> None:
-    from ktune.evidence.pairs import Direction, change_of
+    from ktune.evidence.guard import worse_by
     from ktune.profile.units import format_duration
 
     timing, guard = spec.timing, spec.guard
@@ -135,8 +135,7 @@ def _show(spec: WatchSpec, *, in_force: bool) -> None:
         ),
     )
     for metric in spec.metrics:
-        margin = guard.margins[metric.name]
-        share = change_of(margin) if metric.direction is Direction.MINIMIZE else -change_of(-margin)
+        share = worse_by(guard.margins[metric.name], metric.direction)
         say(f"  {metric.name}: rolled back when worse by more than {percent(share)}")
     say(
         f"guardrails every {format_duration(timing.interval_s)}; "

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from ktune.evidence.decide import SAME, Test
 from ktune.evidence.eprocess import log_sign_e, log_t_e
+from ktune.evidence.pairs import Direction, change_of
 
 FIRST_SHARE = 0.8
 """Of alpha, for the first begin: most probations are never disturbed."""
@@ -33,6 +34,8 @@ class GuardRule:
     margins: Mapping[str, float]
     alpha: float = 0.01
     begin: int = 1
+    directions: Mapping[str, Direction] = field(default_factory=dict)
+    """For texts; a metric that is not named is one to maximise."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 0.5:
@@ -114,6 +117,11 @@ def judge(worsenings: Sequence[Mapping[str, float]], rule: GuardRule) -> GuardDe
     return GuardDecision(found, len(worsenings), None, f"no regression in {len(worsenings)} pairs")
 
 
+def worse_by(worsening: float, direction: Direction) -> float:
+    """A worsening (log ratio) as a fraction of the baseline's value: 0.1 = 10 % worse."""
+    return -change_of(-worsening, direction)
+
+
 def _distance(pair: Mapping[str, float], metric: str, margin: float) -> float:
     if metric not in pair:
         raise ValueError(f"a pair has no value for {metric}")
@@ -152,8 +160,9 @@ def _stand(metric: str, xs: Sequence[float], margin: float, rule: GuardRule) -> 
 
 
 def _regression_text(item: MetricEvidence, rule: GuardRule) -> str:
-    mean = math.expm1(item.mean or 0.0)
-    margin = math.expm1(rule.margins[item.metric])
+    direction = rule.directions.get(item.metric, Direction.MAXIMIZE)
+    mean = worse_by(item.mean or 0.0, direction)
+    margin = worse_by(rule.margins[item.metric], direction)
     return (
         f"{item.metric} is {mean:.1%} worse than at the baseline (margin {margin:.1%}): "
         f"{item.nearest} {item.e_value:.3g} (threshold {item.threshold:.3g}) "

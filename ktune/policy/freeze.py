@@ -194,7 +194,11 @@ def _profiles_watch(study: Study) -> Mapping[str, Any]:
     """What the profile says itself; the rest are the defaults, written out for the reader."""
     if not study.manifest.profile_text:
         return {}
-    said = json.loads(study.manifest.profile_text).get("watch") or {}
+    try:
+        profile = json.loads(study.manifest.profile_text)
+    except ValueError as error:
+        raise RecordError(f"study {study.id}: its profile can't be read: {error}") from error
+    said = profile.get("watch") if isinstance(profile, dict) else None
     return said if isinstance(said, dict) else {}
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ktune.evidence.guard import worse_by
 from ktune.kernel.namespaces import boot_id
 from ktune.modes.machine import Event, Mode, State, WatchPhase
 from ktune.modes.watch.guarding import Guarding, begun, log_alarm, restarted, standing
@@ -159,8 +160,9 @@ def evidence_lines(guarding: Guarding, spec: WatchSpec) -> tuple[str, ...]:
     lines = [f"probation: {guarding.counted} of {spec.guard.probation_pairs} pairs"]
     for item in standing(guarding, spec.guard).metrics.values():
         if item.mean is not None:
+            share = worse_by(item.mean, spec.guard.directions[item.metric])
             lines.append(
-                f"{item.metric}: {math.expm1(item.mean):+.1%} worse so far, "
+                f"{item.metric}: {abs(share):.1%} {'worse' if share > 0 else 'better'} so far, "
                 f"{item.nearest} {item.e_value:.3g} of {item.threshold:.3g}"
             )
     return tuple(lines)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ktune.evidence.detector import Detector, after, log_mean, started
-from ktune.evidence.guard import GuardDecision, GuardRule, judge
+from ktune.evidence.guard import GuardDecision, GuardRule, judge, worse_by
+from ktune.evidence.pairs import Direction
 from ktune.modes.machine import ContextChanged, Event, ProbationPassed, Regressed, WatchPhase
 
 MAX_BEGINS = 1000
@@ -32,6 +33,7 @@ class GuardSettings:
     probation_pairs: int = 30
     mean_pairs: float = 8760
     load_band: float | None = None
+    directions: Mapping[str, Direction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def after_pair(
 
 def standing(tests: Guarding, settings: GuardSettings) -> GuardDecision:
     """The probation's decision on the pairs so far."""
-    rule = GuardRule(settings.margins, settings.alpha, tests.begin)
+    rule = GuardRule(settings.margins, settings.alpha, tests.begin, settings.directions)
     return judge(tests.worsenings, rule)
 
 
@@ -165,9 +167,14 @@ def _in_steady_state(
     worst = max(detectors, key=lambda metric: detectors[metric].log_value)
     return tests, Regressed(
         f"{worst} is worse than at the baseline by more than the margin of "
-        f"{math.expm1(settings.margins[worst]):.1%}: detector {math.exp(log_alarm(tests)):.3g} "
+        f"{_share(worst, settings):.1%}: detector {math.exp(log_alarm(tests)):.3g} "
         f"(alarm at {settings.mean_pairs:g}) after {tests.steady_pairs} pairs"
     )
+
+
+def _share(metric: str, settings: GuardSettings) -> float:
+    direction = settings.directions.get(metric, Direction.MAXIMIZE)
+    return worse_by(settings.margins[metric], direction)
 
 
 def _load_change(tests: Guarding, pair: WatchedPair, settings: GuardSettings) -> str | None:

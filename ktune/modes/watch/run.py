@@ -84,7 +84,7 @@ def watch_policy(
         refuse_beside_others(coexist=options.coexist)
     paths.ensure()
     settle(paths)
-    with _holding(subject, options, paths) as (holder, in_force):
+    with holding(subject, options, paths) as (holder, in_force):
         return _run(subject, options, paths, observe, (holder, in_force))
 
 
@@ -126,15 +126,12 @@ def spec_of(subject: Subject, knobs: tuple[WatchedKnob, ...], *, stays: bool) ->
 def planned_knobs(plan: ApplyPlan) -> tuple[WatchedKnob, ...]:
     """The knobs of a policy that is not in force: what is there now is what it goes back to."""
     live = {item.key: item.before for item in plan.diff}
-    return tuple(
-        WatchedKnob(
-            knob.tunable,
-            _found(live[knob.tunable.key], knob.baseline),
-            knob.value,
-            knob.kernel_moves,
-        )
-        for knob in plan.checked.knobs
-    )
+    found = []
+    for knob in plan.checked.knobs:
+        now = live[knob.tunable.key]
+        baseline = knob.baseline if now is None else now
+        found.append(WatchedKnob(knob.tunable, baseline, knob.value, knob.kernel_moves))
+    return tuple(found)
 
 
 def _run(
@@ -181,7 +178,7 @@ def _run(
 
 
 @contextmanager
-def _holding(
+def holding(
     subject: Subject, options: WatchOptions, paths: StatePaths
 ) -> Iterator[tuple[Holder, bool]]:
     """The policy in force, or about to be: (its holder, whether it is in force already)."""

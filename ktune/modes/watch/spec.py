@@ -145,6 +145,7 @@ def watch_spec(
             probation_pairs=settings.probation_pairs,
             mean_pairs=float(settings.false_rollback_every_pairs),
             load_band=settings.load.factor if settings.load else None,
+            directions=directions,
         ),
         timing=Timing(
             interval_s=settings.interval,

@@ -1,0 +1,238 @@
+"""Recommendation mode with the real guardian, stack and namespace; only windows are simulated."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from pathlib import Path
+
+import pytest
+
+from ktune.errors import KtuneError, RefusedError
+from ktune.evidence.coin import not_of_the_coin, toss
+from ktune.modes.guardrails import Guardrails
+from ktune.modes.watch.holdback import PHASE
+from ktune.policy import stack
+from ktune.policy.apply import apply, plan_apply
+from ktune.policy.load import load_policy
+from ktune.policy.rollback import roll_back
+from ktune.proxy.locks import scope_lock
+from ktune.records import lockouts
+
+from .rig import FIN
+from .watching import BASELINE, POLICY, QUICK, Values, Watching, watching
+
+
+def innocent(values: Values, number: int) -> float:
+    return 100.0
+
+
+def guilty(values: Values, number: int) -> float:
+    return 90.0 if values[FIN] == POLICY[FIN] else 100.0
+
+
+@pytest.fixture
+def world(tmp_path: Path):
+    with watching(tmp_path, "{probation_pairs: 8}") as made:
+        yield made
+
+
+def test_a_policy_that_does_harm_is_rolled_back_and_locked_out(world: Watching) -> None:
+    world.watch(world.source(guilty, noise=0.02))
+    assert world.code == 8
+    assert world.live() == BASELINE
+    assert not world.in_force
+    assert world.record.mode == "idle"
+    assert "worse than at the baseline" in world.record.reason
+    plan = plan_apply(load_policy(str(world.file)), netns=world.scope.ref.netns)
+    with pytest.raises(RefusedError, match="was rolled back"):
+        apply(plan, paths=world.paths)
+    apply(plan, paths=world.paths, despite_lock_out=True)
+    assert world.live() == POLICY
+
+
+def test_an_innocent_policy_passes_its_probation_and_stays(world: Watching) -> None:
+    world.watch(world.source(innocent, noise=0.02), dataclasses.replace(QUICK, until_settled=True))
+    assert world.code == 0
+    assert world.live() == POLICY
+    assert world.in_force
+    assert (world.record.mode, world.record.phase) == ("recommendation", "steady")
+    assert world.record.pairs == 8
+
+
+def test_a_load_that_hits_both_alike_is_not_the_policys_fault(world: Watching) -> None:
+    """Half the speed from the tenth window on, for both arms."""
+    world.watch(world.source(lambda values, n: 50.0 if n >= 10 else 100.0, noise=0.02, at_most=60))
+    assert world.code is None
+    assert world.live() == POLICY
+
+
+def test_a_regression_of_the_steady_state_is_found_by_the_detector(tmp_path: Path) -> None:
+    with watching(tmp_path, "{probation_pairs: 2, false_rollback_every_pairs: 20}") as world:
+        world.watch(world.source(lambda v, n: innocent(v, n) if n < 8 else guilty(v, n)))
+        assert world.code == 8
+        assert "detector" in world.record.reason
+        assert world.live() == BASELINE
+
+
+def test_the_order_of_every_pair_is_the_coins(world: Watching) -> None:
+    watcher = world.watch(world.source(innocent, at_most=24))
+    lines = (world.paths.watches / world.record.id / "pairs.jsonl").read_text().splitlines()
+    assert len(lines) >= 11
+    orders = [toss(watcher.spec.seed, PHASE, draw) for draw in range(watcher.guarding.draws)]
+    assert len(set(orders)) == 2
+    import json
+
+    for line in lines:
+        found = json.loads(line)
+        assert found["order"] == orders[found["draw"]].value
+    assert not_of_the_coin  # the audit that `tune` uses works on the same tosses
+
+
+def test_missing_data_alerts_and_never_rolls_back(world: Watching) -> None:
+    world.watch(world.source(lambda values, n: 0.0, at_most=12))
+    assert world.code is None
+    assert world.live() == POLICY
+    assert world.record.pairs == 0
+    assert "no usable metrics" in world.record.alerts[0].text
+
+
+def test_missing_data_rolls_back_when_that_is_asked_for(world: Watching) -> None:
+    options = dataclasses.replace(QUICK, on_missing="rollback")
+    world.watch(world.source(lambda values, n: 0.0, at_most=30), options)
+    assert world.code == 8
+    assert world.live() == BASELINE
+
+
+def test_metrics_that_stand_still_are_missing_data(world: Watching) -> None:
+    world.watch(world.source(innocent, noise=0.0, at_most=24))
+    assert any("again and again" in item.text for item in world.record.alerts)
+    assert world.live() == POLICY
+
+
+def test_a_crossed_guardrail_is_an_emergency_at_once(world: Watching) -> None:
+    class Crossed(Guardrails):
+        looks = 0
+
+        def crossed(self) -> str | None:
+            self.looks += 1
+            return "memory pressure" if self.looks > 4 else None
+
+    world.guardrails = Crossed([], None)
+    world.watch(world.source(innocent))
+    assert world.code == 8
+    assert world.live() == BASELINE
+    assert world.record.mode == "emergency"
+    plan = plan_apply(load_policy(str(world.file)), netns=world.scope.ref.netns)
+    with pytest.raises(RefusedError, match="emergency"):
+        apply(plan, paths=world.paths)
+    assert lockouts.end_emergency(world.paths)
+    with pytest.raises(RefusedError, match="was rolled back"):
+        apply(plan, paths=world.paths)
+
+
+def test_drift_is_put_back_and_told(world: Watching) -> None:
+    def somebody(number: int) -> None:
+        if number == 3:
+            write(world, 77)
+
+    world.watch(world.source(innocent, before=somebody, at_most=12))
+    assert world.live() == POLICY
+    assert any("changed by somebody else" in item.text for item in world.record.alerts)
+
+
+def test_drift_is_kept_where_the_policy_says_so(tmp_path: Path) -> None:
+    with watching(tmp_path, "{drift: keep, probation_pairs: 8}") as world:
+
+        def somebody(number: int) -> None:
+            if number == 3:
+                write(world, 77)
+
+        world.watch(world.source(innocent, before=somebody, at_most=16))
+        assert world.live()[FIN] == 77
+
+
+def test_another_command_gets_the_scope_and_the_watch_goes_on(world: Watching) -> None:
+    cookie = world.scope.cookie
+    seen: list[Values] = []
+
+    def guest() -> None:
+        with scope_lock(world.paths, netns_cookie=cookie, what="ktune tune guest"):
+            seen.append(world.live())
+
+    thread = threading.Thread(target=guest)
+
+    def knock(number: int) -> None:
+        if number == 4:
+            thread.start()
+
+    world.watch(world.source(innocent, before=knock, at_most=40))
+    thread.join()
+    assert seen == [POLICY]
+    assert any("paused: ktune tune guest" in note for note in world.notes)
+    assert any("goes on after" in note for note in world.notes)
+
+
+def test_a_policy_rolled_back_by_hand_ends_the_watch(world: Watching) -> None:
+    def undo() -> None:
+        (entry,) = stack.readable(world.paths)
+        roll_back(entry, paths=world.paths)
+
+    thread = threading.Thread(target=undo)
+
+    def knock(number: int) -> None:
+        if number == 4:
+            thread.start()
+
+    world.watch(world.source(innocent, before=knock, at_most=60))
+    thread.join()
+    assert world.code == 0
+    assert world.live() == BASELINE
+    assert "rolled back" in world.record.reason
+
+
+def test_a_watch_that_was_ended_goes_on_where_it_was(world: Watching) -> None:
+    world.watch(world.source(innocent, noise=0.02, at_most=6))
+    pairs = world.record.pairs
+    assert pairs >= 2
+    draws = world.record.guarding["draws"]
+    again = world.watch(
+        world.source(innocent, noise=0.02), dataclasses.replace(QUICK, until_settled=True)
+    )
+    assert world.record.pairs == 8
+    assert again.guarding.draws >= draws
+
+
+def test_relearning_begins_when_the_scope_is_free(world: Watching) -> None:
+    world.watch(world.source(guilty, noise=0.02), dataclasses.replace(QUICK, relearn=True))
+    assert world.relearned == 1
+    assert world.record.mode == "learning"
+    with scope_lock(world.paths, netns_cookie=world.scope.cookie, what="tune"):
+        pass
+
+
+def test_under_a_lease_the_baseline_returns_with_the_watch(world: Watching) -> None:
+    options = dataclasses.replace(QUICK, baseline_on_death=True)
+    seen: list[object] = []
+    source = world.source(innocent, at_most=9, before=lambda n: seen.append(world.live()[FIN]))
+    world.watch(source, options)
+    assert set(seen) == {BASELINE[FIN], POLICY[FIN]}
+    assert world.live() == BASELINE
+    assert not world.in_force
+
+
+def test_a_committed_policy_cant_be_leased(world: Watching) -> None:
+    world.apply()
+    with pytest.raises(KtuneError, match="committed"):
+        world.watch(world.source(innocent), dataclasses.replace(QUICK, baseline_on_death=True))
+
+
+def write(world: Watching, value: int) -> None:
+    """Somebody else writes the knob in the namespace."""
+    from ktune.policy.scope import run_inside
+
+    def there() -> bool:
+        Path("/proc/sys/net/ipv4/tcp_fin_timeout").write_text(str(value))
+        return True
+
+    assert run_inside(world.scope.ref, there, otherwise=False)
