@@ -66,7 +66,8 @@ class Learning:
         rules = StopRules(
             trials=self.settings.trials,
             time_s=self.settings.time_s,
-            stop_after=self.settings.stop_after,
+            # a front has no single best that could converge
+            stop_after=self.settings.trials if self.settings.pareto else self.settings.stop_after,
             minimum_gain=self.settings.mei_log,
         )
         self.observe(
@@ -191,11 +192,18 @@ class Learning:
             return VoidTrial(measured.reason)
         if not measured.valid:
             return InfeasibleTrial(measured.reason)
-        goals = self.settings.goals
+        goals = self.settings.search_goals
         return ScoredTrial(
             goals.score(measured.metrics, at_s, self._baselines),
             goals.constraints(measured.metrics, at_s, self._baselines),
+            self._gains(measured, at_s),
         )
+
+    def _gains(self, measured: Measured, at_s: float) -> dict[str, float]:
+        """Each objective by itself, where the search is told them so."""
+        if not self.settings.pareto:
+            return {}
+        return self.settings.goals.gains(measured.metrics, at_s, self._baselines)
 
     def _measure_baseline(self, phase: Phase) -> None:
         """A valid window of the baseline; the scores since the last one are revised with it."""
@@ -222,7 +230,7 @@ class Learning:
     def _revise(self) -> None:
         for trial, (at_s, measured) in self._unrevised.items():
             score = self.settings.goals.score(measured.metrics, at_s, self._baselines)
-            self.search.revise(trial, score)
+            self.search.revise(trial, score, self._gains(measured, at_s))
         self._unrevised.clear()
 
     def _tell_best(self) -> None:

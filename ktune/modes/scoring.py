@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ktune.evidence.pairs import Direction, log_ratio, weighted_gain
 from ktune.search.baseline import BaselineWindow, Goal, reference
+from ktune.search.baseline import gains as gains_against
 from ktune.search.baseline import score as score_against
 
 
@@ -20,11 +21,15 @@ class Limit:
     margin: float | None = None
     at_most: float | None = None
     at_least: float | None = None
+    of_objective: bool = False
+    """An objective among several: winning on the weighted goal, the candidate must not lose
+    on it. A Pareto search is about such trades and leaves these out."""
 
 
 @dataclass(frozen=True)
 class Goals:
-    """What a profile wants and what it demands."""
+    """What a profile wants and what it demands. With several objectives each of them has a limit
+    with a margin (its own, or a constraint's)."""
 
     objectives: tuple[Goal, ...]
     limits: tuple[Limit, ...] = ()
@@ -38,6 +43,22 @@ class Goals:
             for goal in self.objectives
         }
         return weighted_gain(gains, {goal.metric: goal.weight for goal in self.objectives})
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one objective."""
+        return len(self.objectives) > 1
+
+    def margin_of(self, metric: str) -> float | None:
+        """The log ratio that a metric may be worse by."""
+        margins = (item.margin for item in self.limits if item.metric == metric)
+        return next((margin for margin in margins if margin is not None), None)
+
+    def trading(self) -> Goals:
+        """The same without the limits that several objectives bring with them."""
+        return replace(
+            self, limits=tuple(limit for limit in self.limits if not limit.of_objective)
+        )
 
     def worsening(
         self, baseline: Mapping[str, float], candidate: Mapping[str, float]
@@ -56,6 +77,12 @@ class Goals:
     ) -> float:
         """Log ratio against the neighbouring baselines. Raises ValueError."""
         return score_against(metrics, at_s, baselines, self.objectives)
+
+    def gains(
+        self, metrics: Mapping[str, float], at_s: float, baselines: Sequence[BaselineWindow]
+    ) -> dict[str, float]:
+        """Each objective's log ratio against the neighbouring baselines. Raises ValueError."""
+        return gains_against(metrics, at_s, baselines, self.objectives)
 
     def constraints(
         self, metrics: Mapping[str, float], at_s: float, baselines: Sequence[BaselineWindow]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ktune.evidence.decide import Rule
@@ -21,6 +22,7 @@ class Overrides:
     trials: int | None = None
     time_s: float | None = None
     seed: int | None = None
+    pareto: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class Settings:
     after_pairs: int
     mei_log: float
     max_trips: int
+    pareto: bool = False
+    """Search for the front of several objectives instead of the best weighted one."""
+
+    @property
+    def search_goals(self) -> Goals:
+        """What the search is judged by."""
+        return self.goals.trading() if self.pareto else self.goals
 
 
 def settings_of(profile: Profile, overrides: Overrides, *, drawn_seed: int) -> Settings:
@@ -71,6 +80,7 @@ def settings_of(profile: Profile, overrides: Overrides, *, drawn_seed: int) -> S
         after_pairs=promotion.pairs.after,
         mei_log=mei_log,
         max_trips=profile.safety.max_trips,
+        pareto=overrides.pareto,
     )
 
 
@@ -95,8 +105,28 @@ def goals_of(profile: Profile) -> Goals:
             Goal(item.metric, Direction(item.direction.value), item.weight)
             for item in profile.objectives
         ),
-        limits=tuple(limits),
+        limits=(*limits, *_limits_of_objectives(profile)),
     )
+
+
+def _limits_of_objectives(profile: Profile) -> Iterator[Limit]:
+    """Several objectives: a candidate must not be worse in any by its margin, else the MEI.
+
+    With the MEI as margin, a proof that can resolve the MEI can also clear an objective that does
+    not move.
+    """
+    if len(profile.objectives) < 2:
+        return
+    constrained = {
+        item.metric for item in profile.constraints if item.worse_by_at_most is not None
+    }
+    for item in profile.objectives:
+        if item.metric not in constrained:
+            direction = Direction(item.direction.value)
+            share = item.worse_by_at_most or profile.promotion.mei
+            yield Limit(
+                item.metric, direction, margin=log_margin_of(share, direction), of_objective=True
+            )
 
 
 def guardrails_of(profile: Profile) -> Guardrails:

@@ -12,6 +12,7 @@ def check(profile: Profile) -> None:
     """Raises ProfileError with everything that doesn't fit together."""
     problems = [
         *_metrics(profile),
+        *_margins_of_objectives(profile),
         *_explicit_baseline(profile),
         *_services(profile),
         *_expert(profile),
@@ -70,6 +71,40 @@ def _metrics(profile: Profile) -> Iterator[Problem]:
                 f"objectives: {objective.metric} stands twice",
             )
         seen.add(objective.metric)
+
+
+def _margins_of_objectives(profile: Profile) -> Iterator[Problem]:
+    """Among several objectives each has exactly one margin; a single one has none."""
+    several = len(profile.objectives) > 1
+    constrained = {item.metric: item for item in profile.constraints}
+    for index, objective in enumerate(profile.objectives):
+        constraint = constrained.get(objective.metric)
+        twice = constraint is not None and constraint.worse_by_at_most is not None
+        if objective.worse_by_at_most is not None:
+            mark = profile.where("objectives", index, "worse_by_at_most")
+            if not several:
+                yield Problem(
+                    mark,
+                    "objectives: worse_by_at_most is for several objectives; a single one must "
+                    "gain anyway",
+                )
+            elif twice:
+                yield Problem(
+                    mark,
+                    f"objectives: worse_by_at_most of {objective.metric} stands in `constraints:` "
+                    "as well",
+                )
+        elif several and not twice and profile.promotion.mei == 0:
+            yield Problem(
+                profile.where("objectives", index),
+                f"objectives: {objective.metric} needs a `worse_by_at_most`: it is the mei where "
+                "not given, and that is 0",
+            )
+        if constraint is not None and constraint.direction not in (None, objective.direction):
+            yield Problem(
+                profile.where("constraints", profile.constraints.index(constraint), "direction"),
+                f"constraints: {objective.metric} is an objective to {objective.direction.value}",
+            )
 
 
 def _explicit_baseline(profile: Profile) -> Iterator[Problem]:

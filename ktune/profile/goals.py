@@ -28,6 +28,14 @@ class Objective(Model):
         description="Weight among several objectives (of their log ratios to the baseline).",
         examples=[1],
     )
+    worse_by_at_most: Percent | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Among several objectives: the candidate must be shown not to be worse in this "
+        "one by so much, in percent of the baseline's value; where not given, the mei.",
+        examples=["2%"],
+    )
 
 
 class Constraint(Model):

@@ -63,6 +63,21 @@ def reference(baselines: Sequence[BaselineWindow], at_s: float, metric: str) -> 
     return math.exp((1 - share) * math.log(values[0]) + share * math.log(values[1]))
 
 
+def gains(
+    metrics: Mapping[str, float],
+    at_s: float,
+    baselines: Sequence[BaselineWindow],
+    goals: Sequence[Goal],
+) -> dict[str, float]:
+    """By objective its log ratio against the neighbouring baselines; above 0 is better."""
+    return {
+        goal.metric: log_ratio(
+            reference(baselines, at_s, goal.metric), metrics[goal.metric], goal.direction
+        )
+        for goal in goals
+    }
+
+
 def score(
     metrics: Mapping[str, float],
     at_s: float,
@@ -70,10 +85,6 @@ def score(
     goals: Sequence[Goal],
 ) -> float:
     """Log ratio against the neighbouring baselines, weighted over the goals; above 0 is better."""
-    gains = {
-        goal.metric: log_ratio(
-            reference(baselines, at_s, goal.metric), metrics[goal.metric], goal.direction
-        )
-        for goal in goals
-    }
-    return weighted_gain(gains, {goal.metric: goal.weight for goal in goals})
+    return weighted_gain(
+        gains(metrics, at_s, baselines, goals), {goal.metric: goal.weight for goal in goals}
+    )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ktune.errors import KtuneError, UsageError
 from ktune.kernel.values import Value
+from ktune.search.front import enters_front
 from ktune.search.quiet import quiet, take_over_log
 from ktune.search.relations import repair
 from ktune.search.samplers import SamplerName, make_sampler
@@ -33,6 +34,7 @@ from ktune.search.trials import (
     VoidTrial,
     key_of,
     mean_constraints,
+    mean_objectives,
     mean_score,
     ranking,
     wants_remeasure,
@@ -56,13 +58,20 @@ FAILED = "ktune.failed"
 class Search:
     """One study: open it with `open_search`, then ask and tell in turn.
 
-    `rows` is everything told, in order; `ranked()` the assignments by mean score.
+    `rows` is everything told, in order; `ranked()` the assignments by mean score. With
+    `objectives` Optuna is told each of them by itself (a Pareto search), else the weighted score.
     """
 
     def __init__(
-        self, study: Study, space: Space, constraints: Sequence[str], resources: ExitStack
+        self,
+        study: Study,
+        space: Space,
+        constraints: Sequence[str],
+        objectives: Sequence[str],
+        resources: ExitStack,
     ) -> None:
         self.space = space
+        self._objectives = tuple(objectives)
         self.rows: list[Row] = []
         self._study = study
         self._constraints = frozenset(constraints)
@@ -145,6 +154,10 @@ class Search:
             raise ValueError(
                 f"constraints {sorted(told.constraints)}, expected {sorted(self._constraints)}"
             )
+        if isinstance(told, ScoredTrial) and set(told.objectives) != set(self._objectives):
+            raise ValueError(
+                f"objectives {sorted(told.objectives)}, expected {sorted(self._objectives)}"
+            )
         trial, _, retries = self._open.pop(candidate.number)
         self.rows.append(Row(candidate.number, candidate.assignment, candidate.origin, told))
         with quiet():
@@ -153,18 +166,20 @@ class Search:
             self._finish(trial, candidate, told)
         if isinstance(told, VoidTrial) and told.retry and retries < MAX_RETRIES:
             self._enqueue(candidate.assignment, candidate.origin, retries=retries + 1)
-        if candidate.origin is not Origin.REMEASURE and wants_remeasure(self.rows):
+        leads = enters_front if self._objectives else wants_remeasure
+        if candidate.origin is not Origin.REMEASURE and leads(self.rows):
             self.remeasure(candidate.assignment)
 
-    def revise(self, number: int, score: float) -> None:
+    def revise(
+        self, number: int, score: float, objectives: Mapping[str, float] | None = None
+    ) -> None:
         """Correct a score once the next baseline is measured; Optuna keeps the one it was told."""
-        if not math.isfinite(score):
-            raise ValueError(f"a score is a finite number, got {score}")
         for index, row in enumerate(self.rows):
             if row.number == number and isinstance(row.told, ScoredTrial):
-                told = ScoredTrial(score, row.told.constraints)
+                told = ScoredTrial(score, row.told.constraints, objectives or {})
                 self.rows[index] = Row(row.number, row.assignment, row.origin, told)
-                self._study.set_user_attr(f"revised.{number}", score)
+                revised = {"score": score, "objectives": dict(told.objectives)}
+                self._study.set_user_attr(f"revised.{number}", revised)
                 return
         raise ValueError(f"trial {number} has no score to revise")
 
@@ -203,7 +218,9 @@ class Search:
                 return
             for name, value in mean_constraints(scored).items():
                 trial.set_constraint(name, value)
-            self._study.tell(trial, mean_score(scored))
+            means = mean_objectives(scored)
+            values = [means[name] for name in self._objectives] or [mean_score(scored)]
+            self._study.tell(trial, values)
         elif isinstance(told, InfeasibleTrial):
             trial.set_constraint(FAILED, 1.0)
             self._study.tell(trial, state=_states().PRUNED)
@@ -262,11 +279,13 @@ def open_search(
     sampler: SamplerName = SamplerName.TPE,
     seed: int = 0,
     constraints: Sequence[str] = (),
+    objectives: Sequence[str] = (),
     storage_url: str | None = None,
 ) -> Search:
     """Open a study or go on with it.
 
-    `constraints` names what every `ScoredTrial` brings. With `storage_url` the trials go to that
+    `constraints` names what every `ScoredTrial` brings, `objectives` (a Pareto search only) whose
+    log ratios it brings. With `storage_url` the trials go to that
     database under `name`, else to the file `journal`.
 
     Raises:
@@ -286,19 +305,22 @@ def open_search(
             take_over_log()
             storage = open_database(storage_url, sampler)
             stack.callback(storage.remove_session)
-        study = _opened(storage, name, space)
+        study = _opened(storage, name, space, directions=max(1, len(objectives)))
         before = len(study.get_trials(deepcopy=False))
         study.sampler = make_sampler(sampler, seed, trials_before=before) if before else chosen
-        return Search(study, space, constraints, stack.pop_all())
+        return Search(study, space, constraints, objectives, stack.pop_all())
 
 
-def _opened(storage: BaseStorage, name: str, space: Space) -> Study:
+def _opened(storage: BaseStorage, name: str, space: Space, *, directions: int) -> Study:
     import optuna
 
     with quiet():
         try:
             study = optuna.create_study(
-                storage=storage, study_name=name, direction="maximize", load_if_exists=True
+                storage=storage,
+                study_name=name,
+                directions=["maximize"] * directions,
+                load_if_exists=True,
             )
         except KtuneError:
             raise
@@ -348,15 +370,20 @@ def _fixed(trial: FrozenTrial) -> Any:
 
 def _packed(told: Told) -> dict[str, Any]:
     if isinstance(told, ScoredTrial):
-        return {"score": told.score, "constraints": dict(told.constraints)}
+        return {
+            "score": told.score,
+            "constraints": dict(told.constraints),
+            "objectives": dict(told.objectives),
+        }
     if isinstance(told, InfeasibleTrial):
         return {"infeasible": told.reason}
     return {"void": told.reason}
 
 
-def _unpacked(packed: dict[str, Any], revised: float | None) -> Told:
+def _unpacked(packed: dict[str, Any], revised: dict[str, Any] | None) -> Told:
     if "score" in packed:
-        return ScoredTrial(packed["score"] if revised is None else revised, packed["constraints"])
+        told = revised or packed
+        return ScoredTrial(told["score"], packed["constraints"], told["objectives"])
     if "infeasible" in packed:
         return InfeasibleTrial(packed["infeasible"])
     return VoidTrial(packed["void"])

@@ -47,9 +47,12 @@ class ScoredTrial:
 
     score: float
     constraints: Mapping[str, float] = field(default_factory=dict)
+    objectives: Mapping[str, float] = field(default_factory=dict)
+    """Each objective's own log ratio; empty where the search has only the weighted one."""
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(x) for x in (self.score, *self.constraints.values())):
+        numbers = (self.score, *self.constraints.values(), *self.objectives.values())
+        if not all(math.isfinite(x) for x in numbers):
             raise ValueError(f"a score and its constraints are finite numbers, got {self}")
 
 
@@ -89,6 +92,8 @@ class Ranked:
     score: float
     measured: int
     first: int
+    objectives: Mapping[str, float] = field(default_factory=dict)
+    """Mean log ratio of each objective; empty where the search has only the weighted one."""
 
 
 def key_of(assignment: Assignment) -> AssignmentKey:
@@ -117,6 +122,7 @@ def ranking(rows: Sequence[Row]) -> tuple[Ranked, ...]:
                     score=mean_score(scored),
                     measured=len(scored),
                     first=group[0].number,
+                    objectives=mean_objectives(scored),
                 )
             )
     return tuple(sorted(ranked, key=lambda entry: (-entry.score, entry.first)))
@@ -132,6 +138,14 @@ def mean_constraints(scored: Sequence[ScoredTrial]) -> dict[str, float]:
     return {
         name: math.fsum(told.constraints[name] for told in scored) / len(scored)
         for name in scored[0].constraints
+    }
+
+
+def mean_objectives(scored: Sequence[ScoredTrial]) -> dict[str, float]:
+    """Each objective's mean over the measurements of one assignment."""
+    return {
+        name: math.fsum(told.objectives[name] for told in scored) / len(scored)
+        for name in scored[0].objectives
     }
 
 
