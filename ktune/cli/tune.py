@@ -1,4 +1,4 @@
-"""`ktune tune PROFILE`: search, confirm, restore; `--resume STUDY` goes on."""
+"""`ktune tune PROFILE`: search, confirm, restore; `--resume`, `--pareto`, `--confirm`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,23 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     )
     parser.add_argument("profile", metavar="PROFILE", nargs="?", help="a file or a shipped name")
     parser.add_argument("--resume", metavar="STUDY", help="go on with an interrupted study")
+    parser.add_argument(
+        "--pareto",
+        action="store_true",
+        help="several objectives: search for the trades between them and show the front, "
+        "unconfirmed; no proof",
+    )
+    parser.add_argument(
+        "--confirm", metavar="STUDY", help="prove a trial of a finished search (with --trial)"
+    )
+    parser.add_argument(
+        "--trial",
+        metavar="N",
+        type=whole_number(0),
+        action="append",
+        default=[],
+        help="for --confirm; several share alpha and are tried in turn",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the plan and touch nothing")
     parser.add_argument(
         "--keep-scope",
@@ -50,8 +67,14 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
 
 def run(args: Namespace) -> int:
     """Tune."""
-    if (args.profile is None) == (args.resume is None):
-        raise UsageError("name a profile, or a study with --resume", hint="ktune profile list")
+    if sum(item is not None for item in (args.profile, args.resume, args.confirm)) != 1:
+        raise UsageError(
+            "name a profile, or a study with --resume or --confirm", hint="ktune profile list"
+        )
+    if (args.confirm is None) != (not args.trial):
+        raise UsageError("--confirm STUDY and --trial N belong together")
+    if args.pareto and (args.profile is None or args.search_only):
+        raise UsageError("--pareto is for the search of a PROFILE, and stops before any proof")
     options = _options(args)
     if args.dry_run:
         return _dry_run(args)
@@ -60,8 +83,8 @@ def run(args: Namespace) -> int:
 
     paths = state_paths(args)
     with open_view(quiet=args.quiet) as view:
-        if args.resume is not None:
-            result = resume_study(args.resume, options, paths, view)
+        if args.profile is None:
+            result = resume_study(args.resume or args.confirm, options, paths, view)
         else:
             result = tune_profile(args.profile, options, paths, view)
     return _tell(args, result)
@@ -77,10 +100,13 @@ def _options(args: Namespace) -> RunOptions:
     except ValueError as error:
         raise UsageError(f"--time: {error}", hint="such as 90s, 10m, 1h") from None
     return RunOptions(
-        overrides=Overrides(args.sampler, args.storage, args.trials, time_s, args.seed),
+        overrides=Overrides(
+            args.sampler, args.storage, args.trials, time_s, args.seed, args.pareto
+        ),
         keep_scope=args.keep_scope,
         coexist=args.coexist,
         search_only=args.search_only,
+        picks=tuple(dict.fromkeys(args.trial)),
     )
 
 
@@ -93,9 +119,12 @@ def _dry_run(args: Namespace) -> int:
 
 
 def _tell(args: Namespace, result: RunResult) -> int:
+    from ktune.records.codec import encode
+    from ktune.records.front import read_front
     from ktune.records.summary import report_lines
 
     code = _exit_code(result)
+    front = read_front(result.study.folder) if result.outcome == "unconfirmed" else None
     if args.json:
         print_json(
             {
@@ -104,6 +133,7 @@ def _tell(args: Namespace, result: RunResult) -> int:
                 "exit_code": int(code),
                 "netns": result.kept_netns,
                 "foreign": [item.to_json() for item in result.foreign],
+                **({} if front is None else {"front": encode(front.points)}),
             }
         )
         return code
@@ -112,6 +142,9 @@ def _tell(args: Namespace, result: RunResult) -> int:
     for item in result.foreign:
         warn(f"changed by somebody else and kept: {item.key} = {item.found}")
     paths = state_paths(args)
+    if front is not None and front.points:
+        confirm = paths.command("tune", "--confirm", result.study.id, "--trial", "N")
+        say(f"prove one of them: {confirm}")
     if args.search_only and result.outcome == "unconfirmed":
         say(f"confirm what it found: {paths.command('tune', '--resume', result.study.id)}")
     if result.outcome == "improved":

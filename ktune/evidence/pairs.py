@@ -9,8 +9,8 @@ package is the standard deviation of the *pair log ratio*, about 1.41 times the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ktune.evidence.coin import Order
@@ -81,6 +81,14 @@ def log_ratio(baseline: float, candidate: float, direction: Direction) -> float:
             raise ValueError(f"a log ratio needs finite positive values, got {value!r}")
     gain = math.log(candidate) - math.log(baseline)
     return gain if direction is Direction.MAXIMIZE else -gain
+
+
+def of_metric(pairs: Iterable[PairResult], metric: str) -> list[PairResult]:
+    """The same pairs with one metric's log ratio (its worsening turned round) as their gain."""
+    return [
+        replace(pair, gain=-pair.worsening[metric]) if pair.state is PairState.MEASURED else pair
+        for pair in pairs
+    ]
 
 
 def weighted_gain(gains: Mapping[str, float], weights: Mapping[str, float]) -> float:

@@ -7,7 +7,7 @@ they are never the reported gain.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from ktune.kernel.tunable import Assignment
@@ -21,6 +21,7 @@ from ktune.report.progress import BestSoFar, Note, Observer, PhaseStarted, Windo
 from ktune.search.baseline import BaselineWindow
 from ktune.search.budget import TOP, fitted_rounds, next_again, spent
 from ktune.search.finalists import Finished, most_windows, next_step
+from ktune.search.front import front
 from ktune.search.stopping import Stop, StopRules, should_stop
 from ktune.search.study import Search
 from ktune.search.trials import (
@@ -92,10 +93,13 @@ class Learning:
     def _next(self) -> Candidate:
         """What waits comes first; else one of the top once more, or something new."""
         if not self.search.waiting:
-            again = next_again(self.search.rows, self.contenders())
+            again = next_again(self.search.rows, self._top())
             if again is not None:
                 self.search.remeasure(again.assignment)
         return self.search.ask()
+
+    def _top(self) -> Sequence[Ranked]:
+        return front(self.search.ranked()) if self.settings.pareto else self.contenders()
 
     def _narrow(self, rules: StopRules) -> StopRules:
         """Go on without the knobs that are no longer ours. Scores of before are of other settings:

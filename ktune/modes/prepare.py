@@ -91,6 +91,7 @@ def manifest_of(plan: Plan, settings: Settings, argument: str) -> StudyManifest:
         plan=plan.to_json(),
         host=host_record(host),
         baseline=dict(plan.baseline),
+        options={"pareto": True} if settings.pareto else {},
         version=__version__,
     )
 

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ktune.errors import KtuneError, RefusedError
+from ktune.errors import KtuneError, RefusedError, UsageError
 from ktune.modes.prepare import (
     check_baseline,
     differing,
@@ -43,6 +43,8 @@ class RunOptions:
     keep_scope: bool = False
     coexist: bool = False
     search_only: bool = False
+    picks: Sequence[int] = ()
+    """Trials of a finished search to confirm."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def tune_profile(
     plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
     settings = settings_of(profile, options.overrides, drawn_seed=secrets.randbelow(2**31))
     _refuse_search(settings)
+    _refuse_front(settings)
     study = Study.create(paths, manifest_of(plan, settings, argument))
     return _execute(_Run(study, plan, settings, options, paths, observe))
 
@@ -86,6 +89,16 @@ def _refuse_search(settings: Settings) -> None:
     refuse_missing(sampler)
     if settings.storage:
         check_url(settings.storage, sampler)
+
+
+def _refuse_front(settings: Settings) -> None:
+    if settings.pareto and not settings.goals.several:
+        raise UsageError(
+            "--pareto shows trades between several objectives; this profile has one",
+            hint="without --pareto the best setting for it is searched and proven",
+        )
+    if settings.pareto and settings.sampler == SamplerName.CMAES:
+        raise UsageError("the sampler cmaes knows one objective only", hint="--sampler tpe")
 
 
 def resume_study(
@@ -113,6 +126,7 @@ def resume_study(
         sampler=manifest.sampler,
         storage=manifest.storage or None,
         seed=manifest.seed,
+        pareto=bool(manifest.options.get("pareto")),
     )
     settings = settings_of(profile, overrides, drawn_seed=manifest.seed)
     return _execute(_Run(study, plan, settings, options, paths, observe))
@@ -152,6 +166,7 @@ def _execute(run: _Run) -> RunResult:
                 source=standing.source,
                 observe=observe,
                 search_only=run.options.search_only,
+                picks=run.options.picks,
             )
             done = tuning.run()
             kept = _keep(run, standing) if run.options.keep_scope else ""

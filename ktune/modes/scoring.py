@@ -56,9 +56,7 @@ class Goals:
 
     def trading(self) -> Goals:
         """The same without the limits that several objectives bring with them."""
-        return replace(
-            self, limits=tuple(limit for limit in self.limits if not limit.of_objective)
-        )
+        return replace(self, limits=tuple(limit for limit in self.limits if not limit.of_objective))
 
     def worsening(
         self, baseline: Mapping[str, float], candidate: Mapping[str, float]

@@ -117,9 +117,7 @@ def _limits_of_objectives(profile: Profile) -> Iterator[Limit]:
     """
     if len(profile.objectives) < 2:
         return
-    constrained = {
-        item.metric for item in profile.constraints if item.worse_by_at_most is not None
-    }
+    constrained = {item.metric for item in profile.constraints if item.worse_by_at_most is not None}
     for item in profile.objectives:
         if item.metric not in constrained:
             direction = Direction(item.direction.value)

@@ -26,6 +26,9 @@ from ktune.report.progress import Note, Observer
 PAIRS_PER_KNOB = 2
 """Adjacent windows with and without a knob; two tell an effect of twice the spread apart."""
 
+_GOAL = ""
+"""Beside the names of metrics: the weighted objectives."""
+
 
 @dataclass
 class Simplifier:
@@ -58,16 +61,23 @@ class Simplifier:
         return [key for key, value in assignment.items() if self.bench.baseline[key] != value]
 
     def _no_worse(self, variant: Assignment, current: Assignment) -> bool:
-        gains = []
+        """On the goal by the MEI, and on nothing that has a margin by that margin."""
+        limits = {_GOAL: self.settings.mei_log, **self.settings.rule.margins}
+        worse = []
         for number in range(PAIRS_PER_KNOB):
-            gain = self._pair(variant, current, number)
-            if gain is None:
+            found = self._pair(variant, current, number)
+            if found is None:
                 return False
-            gains.append(gain)
-        return math.fsum(gains) / len(gains) > -self.settings.mei_log
+            worse.append(found)
+        return all(
+            math.fsum(one[name] for one in worse) / len(worse) < limit
+            for name, limit in limits.items()
+        )
 
-    def _pair(self, variant: Assignment, current: Assignment, number: int) -> float | None:
-        """Log ratio of two adjacent windows; None when one of them is not valid."""
+    def _pair(
+        self, variant: Assignment, current: Assignment, number: int
+    ) -> dict[str, float] | None:
+        """Log ratios of two adjacent windows, above 0 = worse; None when one is not valid."""
         name = f"simplify:{','.join(self._changed(variant))}"
         both = [current, variant]
         if toss(self.settings.seed, name, number) is Order.CANDIDATE_FIRST:
@@ -80,4 +90,6 @@ class Simplifier:
             if not measured.valid or self.settings.goals.violations(measured.metrics):
                 return None
             metrics[assignment is variant] = measured.metrics
-        return self.settings.goals.gain(metrics[False], metrics[True])
+        goals = self.settings.goals
+        worsening = goals.worsening(metrics[False], metrics[True])
+        return {_GOAL: -goals.gain(metrics[False], metrics[True]), **worsening}

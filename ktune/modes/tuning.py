@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ktune.errors import KtuneError
 from ktune.evidence.coin import not_of_the_coin
-from ktune.evidence.decide import Decision, Outcome, Rule, Test
-from ktune.evidence.estimate import Bound, Estimate, bound_constraint, estimate_gain
-from ktune.evidence.pairs import Direction, PairResult, PairState, change_of
+from ktune.evidence.decide import Outcome, Rule
+from ktune.evidence.estimate import Bound, Estimate, estimate_gain
+from ktune.evidence.pairs import Direction, PairResult, change_of
 from ktune.evidence.verdict import Verdict, verdict
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
@@ -24,6 +24,16 @@ from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, Collaboration
 from ktune.modes.learning import Learning
 from ktune.modes.machine import Conduct, Confirmed, Event, SearchEnded, Started, State
 from ktune.modes.modes import ModeKeeper
+from ktune.modes.pareto import front_record, picked, refuse_other
+from ktune.modes.proof import (
+    bounds,
+    constraint_records,
+    counts,
+    direction_of,
+    gain_record,
+    objective_records,
+    rule_record,
+)
 from ktune.modes.resume import Progressed, progress_of
 from ktune.modes.settings import Settings, guardrails_of
 from ktune.modes.simplify import Simplifier
@@ -32,16 +42,15 @@ from ktune.proxy.client import Lease
 from ktune.proxy.model import ForeignWrite
 from ktune.records import clock
 from ktune.records.finalists import Finalists, fix_finalists, read_finalists
+from ktune.records.front import write_front
 from ktune.records.study import Study
 from ktune.records.transitions import append_transition
 from ktune.records.types import (
-    ConstraintRecord,
-    GainRecord,
+    ObjectiveRecord,
     PairCounts,
     Phase,
     Proof,
     ProofOutcome,
-    RuleRecord,
     StudyStatus,
 )
 from ktune.report.progress import Note, Observer
@@ -78,8 +87,11 @@ class Tuning:
         source: WindowSource,
         observe: Observer,
         search_only: bool = False,
+        picks: Sequence[int] = (),
     ) -> None:
+        """`picks`: trials of the finished search to confirm instead of its best."""
         self._search_only = search_only
+        self._picks = picks
         self._plan = plan
         self._study = study
         self._settings = settings
@@ -122,9 +134,11 @@ class Tuning:
             stack.callback(learning.close)
             self._learning = learning
             self._keeper.handle(Started())
-            if self._search_only:
-                return self._unconfirmed(learning)
-            finalists = self._finalists(learning)
+            finalists = self._fixed_finalists(learning)
+            if finalists is None:
+                if self._search_only or self._settings.pareto:
+                    return self._unconfirmed(learning)
+                finalists = self._finalists(learning)
             self._keeper.handle(SearchEnded(len(finalists.assignments), finalists.why))
             proof = self._confirm(finalists)
         self._keeper.handle(Confirmed(proof.outcome is ProofOutcome.IMPROVED, proof.reason))
@@ -138,14 +152,27 @@ class Tuning:
     def _unconfirmed(self, learning: Learning) -> TuningResult:
         stop = learning.run()
         self._keeper.handle(SearchEnded(0, stop.text))
+        if self._settings.pareto:
+            found = front_record(learning.search.ranked(), self._settings.goals, stop.text)
+            write_front(self._study.folder, found)
         self._study.end(StudyStatus.FINISHED, stop.text)
         return TuningResult(None, tuple(self.bench.foreign), stop.text)
 
-    def _finalists(self, learning: Learning) -> Finalists:
-        """Fixed on disk before the first pair; a resumed run keeps those it had fixed."""
+    def _fixed_finalists(self, learning: Learning) -> Finalists | None:
+        """Those that an earlier run had fixed, or that were picked by hand."""
         fixed = read_finalists(self._study.folder)
-        if fixed is not None:
+        if not self._picks:
             return fixed
+        wanted = picked(
+            self._picks, learning.search.rows, self._study.windows().records, self.bench.complete
+        )
+        if fixed is None:
+            return fix_finalists(self._study.folder, wanted)
+        refuse_other(fixed, wanted)
+        return fixed
+
+    def _finalists(self, learning: Learning) -> Finalists:
+        """The search's best, fixed on disk before the first pair."""
         stop = learning.run()
         self._observe(Note(f"search ended: {stop.text}"))
         found = learning.finalists()[: self._settings.rule.finalists]
@@ -181,10 +208,10 @@ class Tuning:
 
     def _confirm_one(self, finalists: Finalists, number: int) -> Proof:
         complete = self.bench.project(finalists.assignments[number])
-        rule = self._settings.rule
+        rule, goals = self._rule_for(finalists), self._settings.goals
         collaboration = Collaboration(
             bench=self.bench,
-            goals=self._settings.goals,
+            goals=goals,
             rule=rule,
             seed=self._settings.seed,
             finalist=complete,
@@ -198,14 +225,16 @@ class Tuning:
         decision = collaboration.decide()
         self._audit(Phase.DECISION, collaboration.decision_pairs)
         estimate: Estimate | None = None
-        bounds: tuple[Bound, ...] = ()
+        limits: tuple[Bound, ...] = ()
+        objectives: tuple[ObjectiveRecord, ...] = ()
         judged = Verdict(False, decision.reason)
         if decision.outcome is Outcome.IMPROVED:
             pairs = collaboration.measure_gain()
             self._audit(Phase.AFTER, pairs)
             estimate = estimate_gain(pairs, self._direction)
-            bounds = self._bounds(pairs)
-            judged = verdict(decision, estimate, bounds)
+            limits = bounds(pairs, goals, rule.level)
+            objectives = objective_records(pairs, goals, limits)
+            judged = verdict(decision, estimate, limits)
         return Proof(
             outcome=(
                 ProofOutcome.IMPROVED if judged.improved else ProofOutcome.NO_IMPROVEMENT_FOUND
@@ -213,14 +242,20 @@ class Tuning:
             assignment=complete,
             baseline=self.bench.complete({}),
             rule=rule_record(rule, decision),
-            pairs=_counts(decision, collaboration.further_pairs),
-            gain=None if estimate is None else self._gain(estimate),
-            constraints=tuple(_constraint(bound) for bound in bounds),
+            pairs=counts(decision, collaboration.decision_pairs, collaboration.further_pairs),
+            gain=None if estimate is None else gain_record(estimate, goals),
+            constraints=constraint_records(goals, limits),
+            objectives=objectives,
             others_wrote=self._others_wrote(),
             claimed_by_search=change_of(finalists.claimed[number], self._direction),
             decided_at=clock.now(),
             reason=judged.reason,
         )
+
+    def _rule_for(self, finalists: Finalists) -> Rule:
+        """Trials picked by hand may be more than the profile's finalists: all share alpha."""
+        rule = self._settings.rule
+        return replace(rule, finalists=max(rule.finalists, len(finalists.assignments)))
 
     def _audit(self, phase: Phase, pairs: Sequence[PairResult]) -> None:
         """A proof over pairs whose order is not the coin's has an unknown error rate."""
@@ -244,22 +279,7 @@ class Tuning:
 
     @property
     def _direction(self) -> Direction:
-        """Of the single objective; several combined read as something to maximise."""
-        objectives = self._settings.goals.objectives
-        return objectives[0].direction if len(objectives) == 1 else Direction.MAXIMIZE
-
-    def _gain(self, estimate: Estimate) -> GainRecord:
-        names = [goal.metric for goal in self._settings.goals.objectives]
-        main = estimate.main
-        return GainRecord("+".join(names), main.gain, (main.low, main.high), main.level)
-
-    def _bounds(self, pairs: Sequence[PairResult]) -> tuple[Bound, ...]:
-        alpha = self._settings.rule.level
-        return tuple(
-            bound_constraint(pairs, limit.metric, limit.margin, limit.direction, alpha)
-            for limit in self._settings.goals.limits
-            if limit.margin is not None
-        )
+        return direction_of(self._settings.goals)
 
     def _open_search(self, dropped: Collection[str]) -> Search:
         """The search over all knobs but `dropped`, in a study of its own in the same storage."""
@@ -274,7 +294,10 @@ class Tuning:
             journal=self._study.optuna_journal,
             sampler=SamplerName(settings.sampler),
             seed=settings.seed,
-            constraints=settings.goals.constraint_names,
+            constraints=settings.search_goals.constraint_names,
+            objectives=[goal.metric for goal in settings.goals.objectives]
+            if settings.pareto
+            else [],
             storage_url=settings.storage,
         )
         for origin, assignment in (
@@ -298,29 +321,3 @@ class Tuning:
             reason=after.reason,
             trips=after.trips,
         )
-
-
-def rule_record(rule: Rule, decision: Decision | None) -> RuleRecord:
-    """The rule and where it stood when it stopped."""
-    return RuleRecord(
-        tests=tuple(test.value for test in Test),
-        alpha=rule.alpha,
-        hypothesis=f"gain <= {change_of(rule.minimum_gain):.3g}",
-        fired=None if decision is None or decision.fired is None else decision.fired.value,
-        e_value=None if decision is None else decision.e_value,
-        threshold=None if decision is None else decision.threshold,
-    )
-
-
-def _counts(decision: Decision, further: Sequence[PairResult]) -> PairCounts:
-    states = [pair.state for pair in further]
-    return PairCounts(
-        decision=decision.pairs,
-        after=len(states) - states.count(PairState.VOID),
-        void=decision.void + states.count(PairState.VOID),
-        lost=decision.lost + states.count(PairState.LOST),
-    )
-
-
-def _constraint(bound: Bound) -> ConstraintRecord:
-    return ConstraintRecord(bound.metric, bound.change, bound.upper, bound.margin, bound.held)

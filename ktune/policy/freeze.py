@@ -24,7 +24,14 @@ from ktune.records import clock
 from ktune.records.codec import RecordError
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study, list_studies
-from ktune.records.types import GainRecord, Proof, ProofOutcome, RuleRecord, StudyStatus
+from ktune.records.types import (
+    GainRecord,
+    ObjectiveRecord,
+    Proof,
+    ProofOutcome,
+    RuleRecord,
+    StudyStatus,
+)
 
 VALID_DAYS = 180
 """Half a year: kernels and workloads move on; `tune` again is cheap."""
@@ -162,6 +169,8 @@ def _evidence(proof: Proof) -> dict[str, Any]:
             for item in proof.constraints
         ],
     }
+    if proof.objectives:
+        evidence["objectives"] = [_objective(item) for item in proof.objectives]
     if proof.others_wrote:
         evidence["others_wrote"] = {key: _text(v) for key, v in proof.others_wrote.items()}
     if proof.claimed_by_search is not None:
@@ -200,6 +209,18 @@ def _profiles_watch(study: Study) -> Mapping[str, Any]:
         raise RecordError(f"study {study.id}: its profile can't be read: {error}") from error
     said = profile.get("watch") if isinstance(profile, dict) else None
     return said if isinstance(said, dict) else {}
+
+
+def _objective(item: ObjectiveRecord) -> dict[str, Any]:
+    return {
+        "metric": item.metric,
+        "estimate": _share(item.estimate),
+        "interval": [_share(item.interval[0]), _share(item.interval[1])],
+        "level": f"{item.level * 100:g}%",
+        "worst": _share(item.worst),
+        "margin": _share(item.margin),
+        "held": item.held,
+    }
 
 
 def _fact(study: Study, name: str, kind: type[Any]) -> Any:

@@ -142,7 +142,10 @@ class PolicyPairs(Model):
 class PolicyGain(Model):
     """The gain that may be quoted, from pairs measured after the decision."""
 
-    metric: Name = Field(description="The metric that improved.", examples=["tps"])
+    metric: Annotated[str, Strict(), Field(max_length=2100)] = Field(
+        description="What improved: the objective, or all of them (by weight).",
+        examples=["tps", "tps+p99"],
+    )
     estimate: Share = Field(description="Improvement over the baseline.", examples=["6.1%"])
     interval: tuple[Share, Share] = Field(
         description="Confidence interval of the estimate.", examples=[["4.0%", "8.3%"]]
@@ -153,6 +156,22 @@ class PolicyGain(Model):
         description="Which pairs it comes from.",
         examples=["pairs after the decision"],
     )
+
+
+class PolicyObjective(Model):
+    """One of several objectives by itself; `gain` is then the one on all of them by weight."""
+
+    metric: Name = Field(description="The objective.", examples=["p99"])
+    estimate: Share = Field(description="Improvement over the baseline.", examples=["1.1%"])
+    interval: tuple[Share, Share] = Field(
+        description="Confidence interval of the estimate.", examples=[["-0.4%", "2.6%"]]
+    )
+    level: Share = Field(description="Level of the interval.", examples=["95%"])
+    worst: Share = Field(
+        description="Upper confidence limit of a worsening (negative: better).", examples=["0.2%"]
+    )
+    margin: Share = Field(description="Worsening that was allowed.", examples=["2%"])
+    held: Flag = Field(description="Whether `worst` stayed within `margin`.", examples=[True])
 
 
 class PolicyConstraint(Model):
@@ -174,6 +193,9 @@ class PolicyEvidence(Model):
     rule: PolicyRule = Field(description="The decision rule.")
     pairs: PolicyPairs = Field(description="How much was measured.")
     gain: PolicyGain = Field(description="The gain that may be quoted.")
+    objectives: tuple[PolicyObjective, ...] = Field(
+        default=(), max_length=32, description="Each of several objectives by itself."
+    )
     constraints: tuple[PolicyConstraint, ...] = Field(
         default=(), max_length=32, description="Constraints of the profile."
     )

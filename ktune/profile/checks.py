@@ -76,10 +76,13 @@ def _metrics(profile: Profile) -> Iterator[Problem]:
 def _margins_of_objectives(profile: Profile) -> Iterator[Problem]:
     """Among several objectives each has exactly one margin; a single one has none."""
     several = len(profile.objectives) > 1
-    constrained = {item.metric: item for item in profile.constraints}
     for index, objective in enumerate(profile.objectives):
-        constraint = constrained.get(objective.metric)
-        twice = constraint is not None and constraint.worse_by_at_most is not None
+        own = [
+            (place, item)
+            for place, item in enumerate(profile.constraints)
+            if item.metric == objective.metric
+        ]
+        twice = any(item.worse_by_at_most is not None for _, item in own)
         if objective.worse_by_at_most is not None:
             mark = profile.where("objectives", index, "worse_by_at_most")
             if not several:
@@ -100,11 +103,13 @@ def _margins_of_objectives(profile: Profile) -> Iterator[Problem]:
                 f"objectives: {objective.metric} needs a `worse_by_at_most`: it is the mei where "
                 "not given, and that is 0",
             )
-        if constraint is not None and constraint.direction not in (None, objective.direction):
-            yield Problem(
-                profile.where("constraints", profile.constraints.index(constraint), "direction"),
-                f"constraints: {objective.metric} is an objective to {objective.direction.value}",
-            )
+        for place, item in own:
+            if item.direction not in (None, objective.direction):
+                yield Problem(
+                    profile.where("constraints", place, "direction"),
+                    f"constraints: {objective.metric} is an objective to "
+                    f"{objective.direction.value}",
+                )
 
 
 def _explicit_baseline(profile: Profile) -> Iterator[Problem]:

@@ -208,6 +208,7 @@ class Profile(Model):
     )
     objectives: tuple[Objective, ...] = Field(
         default=(),
+        max_length=32,
         description="What to improve, one or several.",
         examples=[[{"metric": "tps", "direction": "maximize"}]],
     )

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from ktune.kernel.values import Value
+from ktune.records.front import Front, read_front
 from ktune.records.shares import window_shares
 from ktune.records.study import Study
 from ktune.records.types import Arm, Phase, Proof, ProofOutcome, StudyStatus, WindowRecord
@@ -74,6 +75,9 @@ def _head(study: Study) -> Iterator[str]:
 def _found(study: Study, proof: Proof | None) -> Iterator[str]:
     if proof is None:
         yield _UNPROVEN[study.status]
+        front = read_front(study.folder)
+        if front is not None:
+            yield from _front(front, study.manifest.baseline)
         return
     if proof.outcome is not ProofOutcome.IMPROVED or proof.gain is None:
         said = (
@@ -91,6 +95,13 @@ def _found(study: Study, proof: Proof | None) -> Iterator[str]:
         f"[{low:+.1%}, {high:+.1%}], from {proof.pairs.after} pairs after the decision."
     )
     yield from _rule(proof)
+    for goal in proof.objectives:
+        held = "held" if goal.held else "NOT held"
+        yield (
+            f"  objective   {goal.metric} {goal.estimate:+.1%}, {goal.level:.0%} interval "
+            f"[{goal.interval[0]:+.1%}, {goal.interval[1]:+.1%}]; at worst {_worse(goal.worst)} "
+            f"(allowed: {goal.margin:.1%} worse): {held}"
+        )
     for item in proof.constraints:
         held = "held" if item.held else "NOT held"
         yield (
@@ -109,6 +120,25 @@ def _found(study: Study, proof: Proof | None) -> Iterator[str]:
     yield from _settings(proof.baseline, proof.assignment)
 
 
+def _front(front: Front, baseline: Mapping[str, Value]) -> Iterator[str]:
+    """Trades, each the best of many in its direction: no gain of it may be quoted."""
+    yield f"Front of {len(front.points)} unconfirmed trades ({front.why}); gains read too high:"
+    for point in front.points:
+        gains = ", ".join(f"{name} {gain:+.1%}" for name, gain in point.gains.items())
+        beyond = (
+            f"; beyond the profile's margin: {', '.join(point.beyond_margin)}"
+            if point.beyond_margin
+            else ""
+        )
+        windows = f"{point.windows} window{'s' if point.windows > 1 else ''}"
+        yield f"  trial {point.trial}: {gains} ({windows}{beyond})"
+        for key, value in point.assignment.items():
+            if baseline.get(key) != value:
+                yield f"    {key}  {_text(baseline.get(key))} -> {_text(value)}"
+    if not front.points:
+        yield "  none: nothing measured beats the baseline in any objective without losing in all"
+
+
 def _worse(change: float) -> str:
     """A constraint's change is a worsening: below 0 it is a gain."""
     return f"{change:.1%} worse" if change > 0 else f"{-change:.1%} better"
@@ -123,6 +153,11 @@ def _rule(proof: Proof) -> Iterator[str]:
     yield f"  pairs       {pairs.decision} for the decision, {pairs.after} after it, " + (
         f"{pairs.void} void, {pairs.lost} lost"
     )
+    if pairs.outliers:
+        yield (
+            f"  outliers    {pairs.outliers} of these far out, and counted like the others: "
+            "the sign test ranks each as one win or loss"
+        )
 
 
 def _settings(baseline: Mapping[str, Value], chosen: Mapping[str, Value]) -> Iterator[str]:

@@ -138,12 +138,14 @@ class RuleRecord:
 
 @dataclass(frozen=True)
 class PairCounts:
-    """Pairs behind a proof; `void` ones were redrawn, `lost` ones counted against."""
+    """Pairs behind a proof; `void` ones were redrawn, `lost` ones counted against, `outliers`
+    counted like all others."""
 
     decision: int
     after: int
     void: int = 0
     lost: int = 0
+    outliers: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,20 @@ class GainRecord:
     estimate: float
     interval: tuple[float, float]
     level: float = 0.95
+
+
+@dataclass(frozen=True)
+class ObjectiveRecord:
+    """One of several objectives, by the pairs after the decision: its gain, and the worsening that
+    can't be excluded (`worst`, negative: surely better), which stayed within `margin` if `held`."""
+
+    metric: str
+    estimate: float
+    interval: tuple[float, float]
+    level: float
+    worst: float
+    margin: float
+    held: bool
 
 
 @dataclass(frozen=True)
@@ -178,6 +194,8 @@ class Proof:
     pairs: PairCounts
     gain: GainRecord | None = None
     constraints: tuple[ConstraintRecord, ...] = ()
+    objectives: tuple[ObjectiveRecord, ...] = ()
+    """Each by itself, where there are several: `gain` is then the weighted one."""
     others_wrote: Mapping[str, Value] = field(default_factory=dict)
     """Knobs that somebody else changed during the run, with the values then in force: the proof
     holds beside these."""

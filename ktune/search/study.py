@@ -8,7 +8,6 @@ needs, the windows themselves are in the study's `windows.jsonl`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path

@@ -170,3 +170,42 @@ def test_turning_a_loss_into_a_void_never_turns_improved_into_no(pairs: list[Pai
 def test_a_rule_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"alpha|pairs"):
         Rule(**wrong)  # type: ignore[arg-type]
+
+
+both = st.lists(
+    st.tuples(st.floats(min_value=-0.3, max_value=0.6), st.floats(min_value=-0.3, max_value=0.3)),
+    max_size=35,
+)
+
+
+@given(both, st.floats(min_value=0.005, max_value=0.2))
+def test_a_further_margin_never_promotes_more(values: list[tuple[float, float]], m: float) -> None:
+    """Intersection-union: each further hypothesis can only withhold "improved"."""
+    pairs = measured([gain for gain, _ in values], other=[worse for _, worse in values])
+    with_margin = decide(pairs, Rule(margins={"other": m}))
+    if with_margin.outcome is Outcome.IMPROVED:
+        assert decide(pairs, Rule()).outcome is Outcome.IMPROVED
+        assert with_margin.constraints["other"].fired is not None
+
+
+@given(both, st.floats(min_value=0.005, max_value=0.1), st.floats(min_value=1.01, max_value=2))
+def test_a_wider_margin_is_shown_whenever_a_narrow_one_is(
+    values: list[tuple[float, float]], narrow: float, times: float
+) -> None:
+    """By the sign test; (the t test is about the distance in spreads, and a wider margin moves
+    the mean and not the spread, so it too only gains)."""
+    pairs = measured([1.0] * len(values), other=[worse for _, worse in values])
+    shown = decide(pairs, Rule(margins={"other": narrow})).constraints["other"]
+    wider = decide(pairs, Rule(margins={"other": narrow * times})).constraints["other"]
+    assert wider.fired is not None or shown.fired is None
+
+
+@given(st.lists(st.floats(min_value=0.001, max_value=0.3), min_size=8, max_size=30), st.data())
+def test_an_outlier_is_one_win_however_far_out(values: list[float], data: st.DataObject) -> None:
+    """Ranked, never deleted: its size changes nothing in the sign test."""
+    place = data.draw(st.integers(0, len(values) - 1))
+    far = [*values[:place], 50.0, *values[place + 1 :]]
+    rule = Rule(min_pairs=len(values), max_pairs=max(30, len(values)))
+    near, wild = decide(measured(values), rule), decide(measured(far), rule)
+    assert wild.primary.sign_e == near.primary.sign_e
+    assert wild.pairs == near.pairs

@@ -7,7 +7,7 @@ them, so a value that was not applied can't score.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from ktune.measure.scope import EphemeralScope
 from ktune.measure.window import Poll, Validity, WindowResult
 from ktune.modes.bench import Bench
 from ktune.modes.calibration import Calibration, calibration_on
+from ktune.modes.prepare import host_record
 from ktune.modes.settings import Overrides, guardrails_of, settings_of
 from ktune.modes.stage import lease_tunable
 from ktune.modes.tuning import Tuning
@@ -95,6 +96,26 @@ class Simulated:
 
 
 @dataclass
+class SimulatedWindows(Simulated):
+    """As `Simulated`, for windows of any kind: `window(values, n, random)` makes them whole."""
+
+    window: Callable[[Values, int, random.Random], WindowResult] | None = None
+
+    def run(self, poll: Poll) -> WindowResult:
+        assert self.lease is not None and self.window is not None
+        number, self.windows = self.windows, self.windows + 1
+        poll()
+        return self.window(self.lease.read(), number, self._random)
+
+
+def windows(
+    window: Callable[[Values, int, random.Random], WindowResult], seed: int = 1
+) -> SimulatedWindows:
+    """A source of such windows."""
+    return SimulatedWindows(lambda *_: 0.0, seed=seed, window=window)
+
+
+@dataclass
 class Rig:
     """One study that can be run, and what was told meanwhile."""
 
@@ -105,8 +126,10 @@ class Rig:
     told: list[Progress] = field(default_factory=list)
 
     @contextmanager
-    def tuning(self, source: Simulated) -> Iterator[Tuning]:
-        settings = settings_of(self.plan.profile, Overrides(), drawn_seed=0)
+    def tuning(
+        self, source: Simulated, *, pareto: bool = False, picks: Sequence[int] = ()
+    ) -> Iterator[Tuning]:
+        settings = settings_of(self.plan.profile, Overrides(pareto=pareto), drawn_seed=0)
         with open_lease(
             [lease_tunable(knob) for knob in (*self.plan.knobs, *self.plan.fixed)],
             LeaseRequest(self.study.id, "test", "tester"),
@@ -121,6 +144,7 @@ class Rig:
                 lease=lease,
                 source=source,
                 observe=self.told.append,
+                picks=picks,
             )
 
     @contextmanager
@@ -155,6 +179,13 @@ def rig(tmp_path: Path, text: str = PROFILE) -> Iterator[Rig]:
     with EphemeralScope() as scope:
         plan = resolve(profile, load_catalog(), host_facts(), namespace=scope.ref)
         study = Study.create(
-            paths, StudyManifest(id="", profile_name="simulated", created_at="", seed=11)
+            paths,
+            StudyManifest(
+                id="",
+                profile_name="simulated",
+                created_at="",
+                seed=11,
+                host=host_record(plan.host),
+            ),
         )
         yield Rig(plan, paths, study, scope)

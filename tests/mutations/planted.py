@@ -14,6 +14,7 @@ FAULTS = "tests/faults/test_guardian_faults.py::"
 TUNABLE = "tests/kernel/test_tunable.py::"
 COIN = "tests/evidence/test_pairs_and_coin.py::"
 TUNING = "tests/modes/test_tuning.py::"
+SEVERAL = "tests/modes/test_several_objectives.py::"
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,9 @@ MUTATIONS = (
             Edit(
                 "ktune/modes/tuning.py",
                 "from ktune.evidence.pairs import ",
-                "from ktune.evidence.coin import toss as _toss\nfrom ktune.evidence.pairs import ",
+                "from ktune.evidence.coin import toss as _toss\n"
+                "from ktune.evidence.pairs import PairState\n"
+                "from ktune.evidence.pairs import ",
             ),
         ),
         kills=(TUNING + "test_luck_in_the_search_is_not_carried_into_the_proof",),
@@ -191,6 +194,27 @@ MUTATIONS = (
         ),
         kills=(TUNING + "test_the_gain_comes_from_pairs_that_the_decision_did_not_see",),
         survivors=(TUNING + "test_everything_is_restored_at_the_end",),
+        slow=True,
+    ),
+    Mutation(
+        name="several objectives: winning on the weighted goal is enough",
+        edits=(
+            Edit(
+                "ktune/modes/settings.py",
+                "                limit.metric: limit.margin for limit in goals.limits "
+                "if limit.margin is not None\n",
+                "                limit.metric: limit.margin\n"
+                "                for limit in goals.limits\n"
+                "                if limit.margin is not None and not limit.of_objective\n",
+            ),
+            Edit(
+                "ktune/modes/tuning.py",
+                "            judged = verdict(decision, estimate, limits)\n",
+                "            judged = verdict(decision, estimate)\n",
+            ),
+        ),
+        kills=(SEVERAL + "test_what_only_the_proof_shows_to_be_worse_is_not_promoted",),
+        survivors=(SEVERAL + "test_a_win_on_both_is_promoted_with_the_gain_of_each",),
         slow=True,
     ),
 )
