@@ -6,17 +6,18 @@ share alpha like several finalists, and once fixed they can't be exchanged for o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 from ktune.errors import UsageError
 from ktune.evidence.pairs import change_of
 from ktune.kernel.tunable import Assignment
+from ktune.measure.window import Validity
 from ktune.modes.scoring import Goals
 from ktune.records.finalists import Finalists
 from ktune.records.front import Front, FrontPoint
 from ktune.records.types import Arm, Phase, WindowRecord
 from ktune.search.front import front
-from ktune.search.trials import InfeasibleTrial, Ranked, Row, VoidTrial, key_of, ranking
+from ktune.search.trials import AssignmentKey, Ranked, Row, ScoredTrial, key_of, mean_score
 
 
 def front_record(ranked: Sequence[Ranked], goals: Goals, why: str) -> Front:
@@ -47,57 +48,63 @@ def _is_beyond(goals: Goals, metric: str, gain: float) -> bool:
 
 
 def picked(
-    trials: Sequence[int],
-    rows: Sequence[Row],
-    records: Sequence[WindowRecord],
-    complete: Callable[[Assignment], Assignment],
-) -> Finalists:
-    """The trials of a search as finalists, in the order given.
+    trials: Sequence[int], records: Sequence[WindowRecord], baseline: Assignment
+) -> dict[int, Assignment]:
+    """The assignments of the trials of a search, in the order given.
 
     Raises:
         UsageError: there is no such trial, it failed, or it is the baseline.
     """
-    by_number = {row.number: row for row in rows}
     measured = {
-        record.trial: dict(record.assignment)
+        record.trial: record
         for record in records
         if record.phase is Phase.LEARNING and record.arm is Arm.CANDIDATE
     }
-    scores = {key_of(item.assignment): item.score for item in ranking(rows)}
-    chosen: dict[int, tuple[Assignment, float]] = {}
+    found: dict[int, Assignment] = {}
     for number in trials:
-        row = by_number.get(number)
-        if row is None or number not in measured:
+        record = measured.get(number)
+        if record is None:
             raise UsageError(
                 f"the study has no trial {number}", hint="`ktune report STUDY` lists its front"
             )
-        if isinstance(row.told, (InfeasibleTrial, VoidTrial)):
-            raise UsageError(f"trial {number} was not measured: {row.told.reason}")
-        assignment = complete(row.assignment)
-        if dict(assignment) != measured[number]:
+        if record.validity != Validity.VALID.value:
+            raise UsageError(f"trial {number} was not measured: {record.reason}")
+        if record.assignment.keys() != baseline.keys():
             raise UsageError(
                 f"trial {number} was measured without a knob that somebody else had taken over",
                 hint="start a new study",
             )
-        score = scores.get(key_of(row.assignment))
-        if score is None:
-            raise UsageError(
-                f"trial {number} is the baseline, failed once, or breaks a constraint on average"
-            )
-        chosen[number] = (assignment, score)
-    names = ", ".join(map(str, chosen))
+        if dict(record.assignment) == dict(baseline):
+            raise UsageError(f"trial {number} is the baseline itself")
+        found[number] = record.assignment
+    return found
+
+
+def finalists_of(picks: Mapping[int, Assignment], rows: Sequence[Row]) -> Finalists:
+    """Picked trials as finalists, with what the search claims of each.
+
+    Raises:
+        UsageError: the run died between a trial's window and its score.
+    """
+    scores: dict[AssignmentKey, list[ScoredTrial]] = {}
+    for row in rows:
+        if isinstance(row.told, ScoredTrial):
+            scores.setdefault(key_of(row.assignment), []).append(row.told)
+    cut_off = [n for n, assignment in picks.items() if key_of(assignment) not in scores]
+    if cut_off:
+        raise UsageError(f"trial {cut_off[0]} was cut off before it was scored")
     return Finalists(
-        tuple(assignment for assignment, _ in chosen.values()),
-        f"picked by hand: trial {names}",
-        tuple(score for _, score in chosen.values()),
+        tuple(picks.values()),
+        f"picked by hand: trial {', '.join(map(str, picks))}",
+        tuple(mean_score(scores[key_of(assignment)]) for assignment in picks.values()),
     )
 
 
-def refuse_other(fixed: Finalists, wanted: Finalists) -> None:
+def refuse_other(fixed: Finalists | None, picks: Mapping[int, Assignment]) -> None:
     """Raises UsageError where a confirmation has begun with other finalists."""
-    if [key_of(item) for item in fixed.assignments] != [
-        key_of(item) for item in wanted.assignments
-    ]:
+    if fixed is None:
+        return
+    if [key_of(item) for item in fixed.assignments] != [key_of(item) for item in picks.values()]:
         raise UsageError(
             f"the finalists of this study are fixed ({fixed.why}): its error rate holds for them "
             "and for no others",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ktune.errors import KtuneError, RefusedError, UsageError
+from ktune.modes.pareto import picked, refuse_other
 from ktune.modes.prepare import (
     check_baseline,
     differing,
@@ -25,6 +26,7 @@ from ktune.profile.plan import Plan
 from ktune.proxy.client import Lease, LeaseRequest
 from ktune.proxy.model import ForeignWrite
 from ktune.records import history
+from ktune.records.finalists import read_finalists
 from ktune.records.kept import KeptScopeRecord, remember
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study
@@ -120,6 +122,9 @@ def resume_study(
             f"the baseline of study {study_id} is not in force any more: {changed}",
             hint="put these values back, or start a new study",
         )
+    if options.picks:  # before anything of the study changes: a wrong number must cost nothing
+        picks = picked(options.picks, study.windows().records, plan.baseline)
+        refuse_other(read_finalists(study.folder), picks)
     study.resume()
     overrides = replace(
         options.overrides,

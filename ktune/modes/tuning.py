@@ -24,7 +24,7 @@ from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, Collaboration
 from ktune.modes.learning import Learning
 from ktune.modes.machine import Conduct, Confirmed, Event, SearchEnded, Started, State
 from ktune.modes.modes import ModeKeeper
-from ktune.modes.pareto import front_record, picked, refuse_other
+from ktune.modes.pareto import finalists_of, front_record, picked, refuse_other
 from ktune.modes.proof import (
     bounds,
     constraint_records,
@@ -163,13 +163,9 @@ class Tuning:
         fixed = read_finalists(self._study.folder)
         if not self._picks:
             return fixed
-        wanted = picked(
-            self._picks, learning.search.rows, self._study.windows().records, self.bench.complete
-        )
-        if fixed is None:
-            return fix_finalists(self._study.folder, wanted)
-        refuse_other(fixed, wanted)
-        return fixed
+        picks = picked(self._picks, self._study.windows().records, self._plan.baseline)
+        refuse_other(fixed, picks)
+        return fixed or fix_finalists(self._study.folder, finalists_of(picks, learning.search.rows))
 
     def _finalists(self, learning: Learning) -> Finalists:
         """The search's best, fixed on disk before the first pair."""
