@@ -32,7 +32,7 @@ COMMANDS: dict[str, str] = {
     "report": "what a study found, in plain text",
     "freeze": "make a policy out of a proven study",
     "apply": "put a policy in force",
-    "status": "policies in force, pending journals, running studies",
+    "status": "policies in force and how they are watched, what is pending, what runs",
     "verify": "compare the kernel with the policies in force",
     "watch": "look after a policy in force, take it back when it does harm",
     "rollback": "take the newest policy (or all) out of force",

@@ -10,7 +10,7 @@ from ktune.errors import ExitCode
 from ktune.policy.settle import settle
 from ktune.proxy.guardian.recovery import Recovery, RecoveryOutcome
 from ktune.proxy.recover import pending
-from ktune.records import history
+from ktune.records import history, lockouts
 from ktune.records.paths import StatePaths
 
 _FAILED = (RecoveryOutcome.INCOMPLETE, RecoveryOutcome.REFUSED)
@@ -25,6 +25,11 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
         "boot writes nothing; one that can't be trusted is refused and reported (exit 1).",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what is pending only")
+    parser.add_argument(
+        "--end-emergency",
+        action="store_true",
+        help="after restoring: let policies be applied again before the quiet time is over",
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser
 
@@ -41,7 +46,27 @@ def run(args: Namespace) -> int:
     code = report_recoveries(recoveries, silent=args.json)
     if not recoveries and not args.json:
         say("nothing is pending")
+    if args.end_emergency and code == ExitCode.OK:
+        _end_emergency(paths, silent=args.json)
     return code
+
+
+def _end_emergency(paths: StatePaths, *, silent: bool) -> None:
+    ended = lockouts.end_emergency(paths)
+    for item in ended:
+        history.record(
+            paths,
+            history.Action.RECOVER,
+            why="the emergency is ended by hand",
+            subject=item.subject,
+            scope=item.scope,
+            changes=(),
+            notes={"since": item.since, "cause": item.why},
+        )
+        if not silent:
+            say(f"emergency in {item.scope} since {item.since} ended: {item.why}")
+    if not ended and not silent:
+        say("there is no emergency")
 
 
 def report_recoveries(recoveries: Sequence[Recovery], *, silent: bool) -> int:

@@ -4,6 +4,8 @@ heavy is imported: no catalog, no YAML, no models."""
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table
@@ -12,16 +14,19 @@ from ktune.policy import stack
 from ktune.policy.stack import EntryState, StackEntry, UnreadableEntry
 from ktune.proxy.recover import PendingJournal, pending
 from ktune.records.codec import encode
+from ktune.records.lockouts import Lockout, read_lockouts
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study, list_studies
+from ktune.records.transitions import mode_now
 from ktune.records.types import StudyStatus
+from ktune.records.watches import WatchRecord, list_watches, watch_id
 
 
 def add_parser(subparsers: SubParsers) -> ArgumentParser:
     """Its arguments."""
     parser = subparsers.add_parser(
         "status",
-        help="policies in force, pending journals, running studies",
+        help="policies in force and how they are watched, pending journals, running studies",
         description="Shows what is in force, what dead runs left behind and what runs now. "
         "Changes nothing; `ktune verify` compares with the kernel.",
     )
@@ -32,38 +37,112 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
 def run(args: Namespace) -> int:
     """Show it."""
     paths = state_paths(args)
-    entries = stack.read(paths)
-    journals = pending(paths)
-    running = [
-        study
-        for study in list_studies(paths)
-        if isinstance(study, Study) and study.status is StudyStatus.RUNNING
-    ]
+    watches, problems = list_watches(paths)
+    found = _Found(
+        entries=stack.read(paths),
+        watches=watches,
+        problems=problems,
+        journals=pending(paths),
+        running=[
+            study
+            for study in list_studies(paths)
+            if isinstance(study, Study) and study.status is StudyStatus.RUNNING
+        ],
+        lockouts=read_lockouts(paths),
+    )
     if args.json:
-        print_json(_as_json(paths, entries, journals, running))
+        print_json(_as_json(paths, found))
     else:
-        _policies(entries)
-        _journals(journals, paths)
-        say(*(_study_line(study) for study in running))
-        if not (entries or journals or running):
-            say("nothing in force, nothing pending, nothing running")
+        _show(paths, found)
     return ExitCode.OK
 
 
-def _policies(entries: list[StackEntry | UnreadableEntry]) -> None:
-    for entry in entries:
+@dataclass(frozen=True)
+class _Found:
+    """Everything that is shown."""
+
+    entries: list[StackEntry | UnreadableEntry]
+    watches: list[WatchRecord]
+    problems: list[str]
+    journals: list[PendingJournal]
+    running: list[Study]
+    lockouts: list[Lockout]
+
+    def watch_of(self, entry: StackEntry) -> WatchRecord | None:
+        """The watch of a policy in force, whether its watcher lives or not."""
+        name = watch_id(entry.name, entry.digest, entry.scope.cookie)
+        for record in self.watches:
+            if record.id == name and record.boot_id == entry.scope.boot_id:
+                return record
+        return None
+
+    @property
+    def leased(self) -> list[WatchRecord]:
+        """Watches that hold their policy by a lease of their own."""
+        return [item for item in self.watches if item.watching and item.on_death == "baseline"]
+
+
+def _show(paths: StatePaths, found: _Found) -> None:
+    _policies(found)
+    for record in found.leased:
+        say(f"in force while it is watched: {record.policy} serial {record.serial}, {record.scope}")
+        say(*_watch_lines(record))
+    say(*(f"UNREADABLE: {text}" for text in found.problems))
+    _journals(found.journals, paths)
+    for study in found.running:
+        say(*_study_lines(study))
+    for item in found.lockouts:
+        what = "EMERGENCY" if item.emergency else "locked out"
+        say(f"{what}: {item.subject} in {item.scope}, until {item.until}: {item.why}")
+    if any(item.emergency for item in found.lockouts):
+        say(f"  end the emergency: {paths.command('recover', '--end-emergency')}")
+    if not (
+        found.entries
+        or found.journals
+        or found.running
+        or found.leased
+        or found.lockouts
+        or found.problems
+    ):
+        say("nothing in force, nothing pending, nothing running")
+
+
+def _policies(found: _Found) -> None:
+    for entry in found.entries:
         if isinstance(entry, UnreadableEntry):
             say(f"UNREADABLE: {entry.path}: {entry.reason}")
             continue
+        record = found.watch_of(entry)
+        guarded = record is not None and record.watching
         say(
             f"{_standing(entry)}: {entry.name} serial {entry.serial}, {entry.scope.text}, "
-            f"since {entry.applied_at} by {entry.who}; unguarded (nothing watches it)"
+            f"since {entry.applied_at} by {entry.who}; "
+            + ("watched" if guarded else "unguarded (nothing watches it)")
         )
         say(
             *table(
                 (knob.key, show(knob.original), "->", show(knob.applied)) for knob in entry.knobs
             )
         )
+        if record is not None:
+            say(*_watch_lines(record))
+
+
+def _watch_lines(record: WatchRecord) -> Iterator[str]:
+    """Mode, since when, why, the evidence so far."""
+    phase = f" ({record.phase})" if record.phase else ""
+    who = f"watched by pid {record.runner.pid}" if record.watching and record.runner else "watched"
+    if not record.watching:
+        who = "last watched"
+    state = "paused, " if record.paused else ""
+    yield f"  {who}: {state}{record.mode}{phase} since {record.since}: {record.reason}"
+    yield from (f"  {line}" for line in record.evidence)
+    if record.watched_s > 0:
+        share = record.baseline_s / record.watched_s
+        yield f"  {record.pairs} pairs so far, {share:.1%} of the time on the baseline"
+    if record.alerts:
+        last = record.alerts[-1]
+        yield f"  last alert, {last.at}: {last.text}"
 
 
 def _standing(entry: StackEntry) -> str:
@@ -82,38 +161,49 @@ def _journals(journals: list[PendingJournal], paths: StatePaths) -> None:
         say(f"  restore what is pending: {paths.command('recover')}")
 
 
-def _study_line(study: Study) -> str:
+def _study_lines(study: Study) -> Iterator[str]:
     runner = study.manifest.runner
-    return (
+    yield (
         f"running: study {study.id} ({study.manifest.profile_name}), "
         f"pid {runner.pid if runner else '?'}"
     )
+    now = mode_now(study.folder)
+    if now is not None:
+        yield f"  {now.mode} since {now.since}: {now.reason}"
 
 
-def _as_json(
-    paths: StatePaths,
-    entries: list[StackEntry | UnreadableEntry],
-    journals: list[PendingJournal],
-    running: list[Study],
-) -> dict[str, Any]:
+def _as_json(paths: StatePaths, found: _Found) -> dict[str, Any]:
     return {
         "state_dir": str(paths.state),
         "policies": [
-            encode(entry) | {"standing": _standing(entry), "guarded": False}
-            for entry in entries
+            encode(entry) | {"standing": _standing(entry), "guarded": _guarded(entry, found)}
+            for entry in found.entries
             if isinstance(entry, StackEntry)
         ],
-        "unreadable": [encode(entry) for entry in entries if isinstance(entry, UnreadableEntry)],
+        "watches": [encode(record) | {"watching": record.watching} for record in found.watches],
+        "lockouts": [encode(item) | {"emergency": item.emergency} for item in found.lockouts],
+        "unreadable": [
+            *(encode(entry) for entry in found.entries if isinstance(entry, UnreadableEntry)),
+            *({"path": "", "reason": text} for text in found.problems),
+        ],
         "journals": [
             {"path": str(item.path), "condition": item.condition.value, "reason": item.reason}
-            for item in journals
+            for item in found.journals
         ],
-        "running": [
-            {
-                "study": study.id,
-                "profile": study.manifest.profile_name,
-                "pid": study.manifest.runner.pid if study.manifest.runner else None,
-            }
-            for study in running
-        ],
+        "running": [_study_json(study) for study in found.running],
+    }
+
+
+def _guarded(entry: StackEntry, found: _Found) -> bool:
+    record = found.watch_of(entry)
+    return record is not None and record.watching
+
+
+def _study_json(study: Study) -> dict[str, Any]:
+    now = mode_now(study.folder)
+    return {
+        "study": study.id,
+        "profile": study.manifest.profile_name,
+        "pid": study.manifest.runner.pid if study.manifest.runner else None,
+        "mode": encode(now) if now is not None else None,
     }
