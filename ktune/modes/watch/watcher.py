@@ -30,6 +30,7 @@ from ktune.modes.machine import (
     PauseAsked,
     PauseEnded,
     PolicyGone,
+    ProbationPassed,
     State,
     TimeJumped,
     WatchPhase,
@@ -344,8 +345,8 @@ class Watcher:
         )
 
     def _restart(self, event: Event) -> None:
-        if isinstance(event, ContextChanged):
-            return  # `after_pair` has begun the new test with the pair that showed the change
+        if isinstance(event, ContextChanged | ProbationPassed):
+            return  # `after_pair` has begun the new test already
         self.guarding = restarted(self.guarding, self.state.phase or self.spec.first_phase)
         self._note_tests()
 
