@@ -17,6 +17,8 @@ _BOOT = (
 _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def program(module: str, *args: str) -> list[str]:
-    """The argv that runs `main(args)` of one of our standard-library-only modules."""
-    return [sys.executable, "-I", "-S", "-c", _BOOT, _PACKAGE_ROOT, module, *args]
+def program(module: str, *args: str, site: bool = False) -> list[str]:
+    """The argv that runs `main(args)` of one of our standard-library-only modules; with `site`
+    of one that needs an installed package too."""
+    without = [] if site else ["-S"]
+    return [sys.executable, "-I", *without, "-c", _BOOT, _PACKAGE_ROOT, module, *args]

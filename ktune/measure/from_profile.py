@@ -15,6 +15,7 @@ from ktune.measure.specs import (
 )
 from ktune.profile import workload as model
 from ktune.profile.errors import did_you_mean
+from ktune.profile.metrics import OutputMetric
 
 _BUNDLED_PREFIX = "ktune-"
 BUNDLED = {
@@ -35,7 +36,11 @@ def workload_spec(workload: model.Workload) -> WorkloadSpec:
         )
     return WorkloadSpec(
         argv=tuple(arguments) if bundled else workload.command,
-        metrics=tuple(_metric(name, metric) for name, metric in workload.metrics.items()),
+        metrics=tuple(
+            _metric(name, metric)
+            for name, metric in workload.metrics.items()
+            if isinstance(metric, OutputMetric)
+        ),
         bundled=bundled,
         user=workload.user,
         resets=tuple(_reset(reset) for reset in workload.reset),
@@ -55,7 +60,7 @@ def link_spec(service: model.LinkService) -> LinkSpec:
     )
 
 
-def _metric(name: str, metric: model.Metric) -> MetricSpec:
+def _metric(name: str, metric: OutputMetric) -> MetricSpec:
     source = MetricSource(metric.source.value)
     return MetricSpec(name, source, metric.field or name, metric.unit, metric.plausible)
 
@@ -74,4 +79,8 @@ def _reset(reset: model.Reset) -> Reset:
 def _amounts(workload: model.Workload) -> list[tuple[str, str]]:
     """What the profile says about amounts, for commands that would rather not repeat it."""
     amounts = {"KTUNE_WARM_UP": workload.warm_up, "KTUNE_MEASURE": workload.measure}
-    return [(name, str(amount.count)) for name, amount in amounts.items() if amount is not None]
+    return [
+        (name, str(amount.count))
+        for name, amount in amounts.items()
+        if isinstance(amount, model.Amount)
+    ]

@@ -7,9 +7,10 @@ from contextlib import ExitStack, contextmanager
 
 from ktune.errors import RefusedError
 from ktune.kernel.namespaces import NamespaceRef
-from ktune.measure.from_profile import link_spec, workload_spec
+from ktune.measure.from_profile import link_spec
 from ktune.measure.link.link import LongLink
-from ktune.measure.runner import CommandSource, HealthCheck
+from ktune.measure.runner import HealthCheck
+from ktune.measure.source import open_source
 from ktune.measure.window import WindowSource
 from ktune.profile.model import Profile
 from ktune.profile.workload import LinkService
@@ -28,9 +29,9 @@ def window_source(profile: Profile, namespace: NamespaceRef | None) -> Iterator[
         )
     with ExitStack() as stack:
         health = _services(profile, namespace, stack)
-        yield stack.enter_context(
-            CommandSource(workload_spec(profile.workload), scope=namespace, health=health)
-        )
+        source = open_source(profile.workload, scope=namespace, health=health)
+        stack.callback(source.close)
+        yield source
 
 
 def _services(

@@ -15,6 +15,7 @@ def check(profile: Profile) -> None:
         *_margins_of_objectives(profile),
         *_explicit_baseline(profile),
         *_services(profile),
+        *_attach(profile),
         *_expert(profile),
     ]
     if problems:
@@ -129,6 +130,21 @@ def _services(profile: Profile) -> Iterator[Problem]:
                 profile.where("services", index),
                 f"services: a link joins the namespaces of `scope: ephemeral`, not {scope}",
             )
+
+
+def _attach(profile: Profile) -> Iterator[Problem]:
+    if profile.workload is None or profile.workload.attach is None:
+        return
+    if profile.scope == "ephemeral":
+        yield Problem(
+            profile.where("workload", "attach"),
+            "attach: nothing runs in a namespace that the run makes itself; use `scope: host`, or "
+            "the service's own: `scope: {netns: PATH}`",
+        )
+    if profile.services:
+        yield Problem(
+            profile.where("services"), "services: an attached service has everything it needs"
+        )
 
 
 def _expert(profile: Profile) -> Iterator[Problem]:

@@ -33,11 +33,13 @@ def estimate(profile: Profile, settle_s: float, knobs: int) -> Estimate:
     if workload is None:
         return Estimate(searching, proof, 0.0, 0.0, 0.0, False)
     settle = max(workload.settle, settle_s) + _OVERHEAD_S
-    known = workload.usual_time is not None
-    window = settle + (
-        workload.usual_time if workload.usual_time is not None else workload.timeout / 2
-    )
+    usual = workload.usual_time
     longest = settle + workload.timeout
+    if workload.attach is not None:
+        usual = workload.watch_time.lasting
+        longest = settle + usual
+    known = usual is not None
+    window = settle + (usual if usual is not None else workload.timeout / 2)
     return Estimate(
         search_windows=searching,
         proof_windows=proof,

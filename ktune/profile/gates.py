@@ -13,7 +13,9 @@ from ktune.catalog.model import KnobEntry, Match, Risk, TakesEffect
 from ktune.profile import couplings
 from ktune.profile.errors import Problem
 from ktune.profile.knobs import Knob
+from ktune.profile.metrics import PrometheusMetric
 from ktune.profile.model import Profile
+from ktune.profile.urls import parse_metrics_url
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def pass_gates(profile: Profile, catalog: Catalog) -> Passed:
             passed.fixed[key] = match
     passed.refused.extend(_twice(profile, passed))
     passed.refused.extend(_unknown_in_relations(profile, catalog))
+    passed.refused.extend(_elsewhere(profile))
     return passed
 
 
@@ -98,6 +101,16 @@ def _takes_effect(profile: Profile, entry: KnobEntry) -> bool:
     if profile.workload is None or entry.takes_effect is TakesEffect.NOW:
         return True
     return entry.takes_effect.value in [item.value for item in profile.workload.renews]
+
+
+def _elsewhere(profile: Profile) -> Iterator[Problem]:
+    """Pages of other hosts: a profile from somebody else must not make this one talk to them."""
+    for name, metric in profile.workload.metrics.items() if profile.workload else ():
+        if isinstance(metric, PrometheusMetric) and not parse_metrics_url(metric.url).loopback:
+            yield Problem(
+                profile.where("workload", "metrics", name, "url"),
+                f"{metric.url} is not on this machine's loopback, and nothing allows that host",
+            )
 
 
 def _unknown_in_relations(profile: Profile, catalog: Catalog) -> Iterator[Problem]:

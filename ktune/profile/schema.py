@@ -16,7 +16,18 @@ KINDS = ("profile", "policy")
 
 _LEFTOVERS = frozenset({"gt", "ge", "lt", "le"})
 """What pydantic leaves of bounds that it can't state for a text such as `5%`."""
-_INHERITABLE = frozenset({"Workload", "Metric"})
+_INHERITABLE = frozenset(
+    {
+        "Workload",
+        "OutputMetric",
+        "ProcMetric",
+        "PsiMetric",
+        "CgroupMetric",
+        "PrometheusMetric",
+        "LogMetric",
+        "CommandMetric",
+    }
+)
 """Mappings that `extends` fills up: in a single file any key may be absent."""
 _REFERENCE = {"type": "string", "pattern": r"\$\{"}
 
@@ -58,7 +69,8 @@ def _tidy(node: Any, *, names: bool = False) -> Any:
     if not isinstance(node, dict):
         return node
     return {
-        key: value
+        # a tagged union: without its tag (a parent gives it) a mapping may fit several members
+        ("anyOf" if key == "oneOf" and not names else key): value
         if key in ("examples", "default", "const", "enum")
         else _tidy(value, names=key in ("properties", "$defs") and not names)
         for key, value in node.items()

@@ -158,7 +158,8 @@ def known_keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> set[str]:
             if step in (name, field.alias)
             for found in _models_in(field.annotation)
         }
-        models = inner or models
+        tagged = {found for found in models if step in getattr(found, "tags", ())}
+        models = inner or tagged or models
     return {
         field.alias or name
         for candidate in models

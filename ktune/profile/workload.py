@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from ktune.profile.attach import Attach, MeasureTime
 from ktune.profile.errors import did_you_mean, shown
 from ktune.profile.fields import (
     AbsolutePath,
@@ -14,13 +15,13 @@ from ktune.profile.fields import (
     LinkRate,
     Model,
     Name,
-    Number,
     Size,
     Text,
     UniqueNames,
     Whole,
     wrong,
 )
+from ktune.profile.metrics import Metric, OutputMetric
 
 
 class LinkService(Model):
@@ -148,59 +149,35 @@ class Amount(Model):
     )
 
 
-class MetricSource(StrEnum):
-    """Where a metric's number comes from."""
-
-    KEY_VALUE = "key_value"
-    """A line `field=number` or `field: number` of the command's output (the last one counts)."""
-    JSON = "json"
-    """A dotted path into the JSON document that the command prints: `jobs.0.read.iops`."""
-    DURATION = "duration"
-    """Seconds that the command ran (monotonic clock)."""
+def _measure_tag(value: Any) -> str:
+    if isinstance(value, Amount | MeasureTime):
+        return "an amount" if isinstance(value, Amount) else "a time"
+    return "a time" if isinstance(value, dict) and "for" in value else "an amount"
 
 
-class Metric(Model):
-    """One number of a window, and the limits within which it is believed."""
+Measure = Annotated[
+    Annotated[Amount, Tag("an amount")] | Annotated[MeasureTime, Tag("a time")],
+    Discriminator(_measure_tag),
+]
+"""How much a window measures: whole units of a command, a time of a service."""
 
-    source: MetricSource = Field(
-        alias="from",
-        description="Where the number comes from.",
-        examples=["key_value", "json"],
-    )
-    field: Text | None = Field(
-        default=None,
-        description="Name in the output (key_value) or dotted path (json); the metric's own "
-        "name where it is not given.",
-        examples=["throughput", "latency.p99"],
-    )
-    unit: Text = Field(
-        default="",
-        max_length=32,
-        description="Unit, for people; a time or `.../s` also tells which direction is better.",
-        examples=["1/s", "ms"],
-    )
-    plausible: tuple[Number, Number] = Field(
-        description="Smallest and largest believable value; outside, the window is invalid.",
-        examples=[[10, 200000]],
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Metric:
-        low, high = self.plausible
-        if low >= high:
-            raise wrong(f"plausible: {low:g} is not below {high:g}", at=("plausible",))
-        if self.field is not None and self.source is MetricSource.DURATION:
-            raise wrong(f"`from: {self.source.value}` takes no field", at=("field",))
-        return self
+_OF_COMMANDS = ("env", "reset", "warm_up", "usual_time", "timeout")
+"""What says something about a command alone."""
 
 
 class Workload(Model):
-    """What one window runs."""
+    """What one window runs, or the service that it watches."""
 
     command: tuple[Text, ...] = Field(
+        default=(),
         min_length=1,
         description="Program and arguments; no shell. Must do a fixed amount of work and end.",
         examples=[["pgbench", "-n", "-c", "8", "-t", "2000", "bench"]],
+    )
+    attach: Attach | None = Field(
+        default=None,
+        description="A service that runs already, instead of a command.",
+        examples=[{"unit": "redis-server.service"}],
     )
     user: Text | None = Field(
         default=None,
@@ -237,11 +214,11 @@ class Workload(Model):
         "the command finds the count in KTUNE_WARM_UP.",
         examples=[{"count": 500, "unit": "transactions"}],
     )
-    measure: Amount | None = Field(
+    measure: Measure | None = Field(
         default=None,
         description="Work that a window measures: whole units, never a time slice; the command "
-        "finds the count in KTUNE_MEASURE.",
-        examples=[{"count": 16000, "unit": "transactions"}],
+        "finds the count in KTUNE_MEASURE. With `attach` a time: {for: 10s}.",
+        examples=[{"count": 16000, "unit": "transactions"}, {"for": "10s"}],
     )
     usual_time: Duration | None = Field(
         default=None,
@@ -269,6 +246,57 @@ class Workload(Model):
                 raise wrong(
                     f"{shown(name)} can't name an environment variable", at=("env", name), key=True
                 )
+        if self.attach is None:
+            self._check_command()
+        else:
+            self._check_attach()
+        return self
+
+    @property
+    def watch_time(self) -> MeasureTime:
+        """The window over an attached service. Raises ValueError for a command."""
+        if not isinstance(self.measure, MeasureTime):
+            raise ValueError("this workload is a command")
+        return self.measure
+
+    def _check_command(self) -> None:
+        if not self.command:
+            raise wrong("give a command to run, or attach to a service")
         if any("\0" in word for word in self.command) or not self.command[0]:
             raise wrong("the command needs a program and can't hold a NUL", at=("command",))
-        return self
+        if isinstance(self.measure, MeasureTime):
+            raise wrong(
+                "a command does whole units of work, never a slice of time: {count: ..., unit: "
+                "...}; a time is for `attach`",
+                at=("measure",),
+            )
+        for name, metric in self.metrics.items():
+            if not isinstance(metric, OutputMetric):
+                raise wrong(
+                    f"`from: {metric.source.value}` is for a workload with `attach`",
+                    at=("metrics", name, "from"),
+                )
+
+    def _check_attach(self) -> None:
+        if self.command:
+            raise wrong("give either a command or attach, not both", at=("attach",), key=True)
+        for name in _OF_COMMANDS:
+            if name in self.model_fields_set:
+                raise wrong(
+                    f"{name} is for a command: a service that runs is only watched",
+                    at=(name,),
+                    key=True,
+                )
+        if not isinstance(self.measure, MeasureTime):
+            raise wrong(
+                "a service that runs has no whole units: measure: {for: 10s}",
+                at=("attach",) if self.measure is None else ("measure",),
+                key=True,
+            )
+        for name, metric in self.metrics.items():
+            if isinstance(metric, OutputMetric):
+                raise wrong(
+                    f"`from: {metric.source.value}` reads a command's output; an attached "
+                    "service has proc, psi, cgroup, prometheus, log or command",
+                    at=("metrics", name, "from"),
+                )

@@ -1,0 +1,1 @@
+"""Measures a service that runs already: its files under /proc, cgroup, metric pages, logs."""

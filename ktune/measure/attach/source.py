@@ -1,0 +1,262 @@
+"""A window over a service that runs: sample, wait, sample again; then the numbers.
+
+What can't be had (service or source gone, frozen, restarted, an answer that never comes) voids the
+window with its reason: missing data is no number and no loss. A number outside its plausible range
+is the candidate's, as with any workload.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from ktune.errors import RefusedError
+from ktune.kernel.namespaces import NamespaceRef
+from ktune.measure import host_load
+from ktune.measure.attach.helper_client import Helper
+from ktune.measure.attach.logs import LogTail, look_at_log
+from ktune.measure.attach.observe import Counted, Logged, Observation, reduced
+from ktune.measure.attach.pages import look_at_pages
+from ktune.measure.attach.printed import look_at_programs
+from ktune.measure.attach.probes import look_at_kernel
+from ktune.measure.attach.specs import (
+    AttachSpec,
+    LiveMetric,
+    LogLines,
+    MissingData,
+    PrintedNumber,
+    PrometheusSeries,
+)
+from ktune.measure.attach.target import ServiceProcess, Target
+from ktune.measure.metrics import MetricError
+from ktune.measure.spawner_client import Spawner
+from ktune.measure.specs import HostLimits
+from ktune.measure.user import account_for
+from ktune.measure.window import Poll, Validity, WindowResult
+
+_SLEEP_S = 0.05
+_SUSPEND_S = 0.5
+_AWAY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The metrics over the latest sampling interval. `at_s`: CLOCK_MONOTONIC; what could not be
+    had is left out."""
+
+    at_s: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class AttachSource:
+    """Watches one service (a `WindowSource`). Context manager: ends its helpers.
+
+    `latest` holds what the latest interval of the window under way showed: guardrails look at it in
+    their `poll`.
+    """
+
+    def __init__(
+        self,
+        spec: AttachSpec,
+        *,
+        scope: NamespaceRef | None = None,
+        limits: HostLimits | None = None,
+    ) -> None:
+        """Raises RefusedError when the service does not run, or the user can't be had."""
+        self._spec = spec
+        self._scope = scope
+        self._limits = limits or HostLimits()
+        self._account = account_for(spec.user)
+        self._target = Target(spec.target)
+        self._helper = Helper(self._account, scope)
+        self._spawner = Spawner()
+        self._tails = {
+            metric.origin.path: LogTail(metric.origin.path)
+            for metric in spec.metrics
+            if isinstance(metric.origin, LogLines)
+        }
+        self.latest = Readings()
+        try:
+            oldest = self._target.look()[0]
+        except MissingData as missing:
+            raise RefusedError(
+                f"nothing to attach to: {missing}", hint="start the service first"
+            ) from None
+        if scope is not None and not _lives_in(oldest, scope):
+            raise RefusedError(
+                f"{spec.target} (pid {oldest.pid}) lives in another network namespace than "
+                f"{scope.netns}: what is tuned there does not reach it",
+                hint=f"scope: {{netns: /proc/{oldest.pid}/ns/net}} is its own",
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the helpers; the service is none of them."""
+        self._helper.close()
+        self._spawner.close()
+        for tail in self._tails.values():
+            tail.close()
+
+    def run(self, poll: Poll) -> WindowResult:
+        """Watch one window. Raises what `poll` raises, and RefusedError for a metric that this
+        service never will have."""
+        self.latest = Readings()
+        _sleep_until(time.monotonic() + self._spec.settle_s, poll)
+        before = host_load.sample()
+        window = _Window(started_s=time.monotonic(), suspended_s=_suspended_s())
+        try:
+            self._watch(window, poll)
+            metrics = self._reduce(window)
+        except MissingData as missing:
+            # a service that is away must not be asked as fast as the machine can
+            _sleep_until(time.monotonic() + min(_AWAY_S, self._spec.for_s), poll)
+            return self._ended(window, before, Validity.VOID, str(missing))
+        except MetricError as error:
+            return self._ended(window, before, Validity.CANDIDATE_FAILED, str(error))
+        return self._ended(window, before, Validity.VALID, "", metrics)
+
+    def _watch(self, window: _Window, poll: Poll) -> None:
+        spec = self._spec
+        for tail in self._tails.values():
+            tail.start()
+        window.main = self._target.look()[0]
+        end_s = window.started_s + spec.for_s
+        next_s = window.started_s
+        while True:
+            self._sample(window, poll)
+            self.latest = self._over_the_latest(window)
+            poll()
+            now_s = time.monotonic()
+            if now_s >= end_s:
+                break
+            next_s = max(next_s + spec.every_s, now_s)
+            # no stump of an interval before the last sample
+            _sleep_until(end_s if next_s + spec.every_s / 2 > end_s else next_s, poll)
+        for tail in self._tails.values():
+            if tail.vanished():
+                raise MissingData(f"{tail.path} is gone")
+
+    def _sample(self, window: _Window, poll: Poll) -> None:
+        if _suspended_s() - window.suspended_s > _SUSPEND_S:
+            raise MissingData("the machine slept in the middle of the window")
+        processes = self._target.look()
+        if processes[0] != window.main:
+            raise MissingData(f"{self._spec.target} was restarted in the window")
+        lines = {path: tail.lines() for path, tail in self._tails.items()}
+        metrics = self._spec.metrics
+        found: dict[str, Observation] = {}
+        for metric in metrics:
+            if isinstance(metric.origin, LogLines):
+                new = lines[metric.origin.path]
+                found[metric.name] = look_at_log(metric.origin, new, self._helper, poll)
+            elif not isinstance(metric.origin, PrometheusSeries | PrintedNumber):
+                found[metric.name] = look_at_kernel(metric, self._target, processes)
+                poll()
+        found |= look_at_pages(metrics, self._helper, poll)
+        found |= look_at_programs(metrics, self._spawner, self._account, self._scope, poll)
+        for name, observation in found.items():
+            window.looks.setdefault(name, []).append(observation)
+
+    def _reduce(self, window: _Window) -> dict[str, float]:
+        return {
+            metric.name: _believed(metric, window.looks[metric.name])
+            for metric in self._spec.metrics
+        }
+
+    def _over_the_latest(self, window: _Window) -> Readings:
+        metrics = {}
+        for metric in self._spec.metrics:
+            try:
+                metrics[metric.name] = _reduced(metric, window.looks[metric.name][-2:])
+            except (MissingData, MetricError):
+                continue  # nothing to go by: no guardrail is crossed by it
+        return Readings(time.monotonic(), metrics)
+
+    def _ended(
+        self,
+        window: _Window,
+        before: host_load.LoadSample,
+        validity: Validity,
+        reason: str,
+        metrics: Mapping[str, float] | None = None,
+    ) -> WindowResult:
+        environment = host_load.between(before, host_load.sample())
+        duration_s = time.monotonic() - window.started_s
+        stolen, limit = environment["steal_share"], self._limits.steal_share
+        if validity is not Validity.VOID and stolen > limit:
+            validity, metrics = Validity.VOID, None
+            reason = f"the hypervisor took {stolen:.0%} of the CPU time (limit {limit:.0%})"
+        return WindowResult(metrics or {}, duration_s, validity, reason, environment=environment)
+
+
+@dataclass
+class _Window:
+    """One window under way: the looks by metric, the service's oldest process."""
+
+    started_s: float
+    suspended_s: float
+    main: ServiceProcess | None = None
+    looks: dict[str, list[Observation]] = field(default_factory=dict)
+
+
+def _believed(metric: LiveMetric, looks: list[Observation]) -> float:
+    """The number of a window. Raises MissingData, MetricError."""
+    try:
+        value = _reduced(metric, looks)
+    except MissingData as missing:
+        raise MissingData(f"metric {metric.name}: {missing}") from None
+    except MetricError as error:
+        raise MetricError(f"metric {metric.name}: {error}") from None
+    low, high = metric.plausible
+    if value == 0 and low > 0 and isinstance(looks[-1], Counted | Logged):
+        raise MissingData(
+            f"metric {metric.name} did not move: its source is frozen, or nobody uses the service"
+        )
+    if not low <= value <= high:
+        unit = f" {metric.unit}" if metric.unit else ""
+        raise MetricError(
+            f"metric {metric.name} = {value:g}{unit} is not plausible "
+            f"(expected {low:g} to {high:g}{unit})"
+        )
+    return value
+
+
+def _reduced(metric: LiveMetric, looks: list[Observation]) -> float:
+    origin = metric.origin
+    quantile = origin.quantile if isinstance(origin, PrometheusSeries) else None
+    return reduced(looks, metric.how, quantile)
+
+
+def _lives_in(process: ServiceProcess, scope: NamespaceRef) -> bool:
+    """Whether the process has the scope's network namespace. A namespace file's inode is compared
+    while both live, so it can't have been used again."""
+    try:
+        own, wanted = os.stat(f"/proc/{process.pid}/ns/net"), os.stat(scope.netns)
+    except OSError:
+        return False
+    return (own.st_dev, own.st_ino) == (wanted.st_dev, wanted.st_ino)
+
+
+def _suspended_s() -> float:
+    """Time that the machine has slept since boot (clock_gettime(2): BOOTTIME counts it)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+
+
+def _sleep_until(until_s: float, poll: Poll) -> None:
+    while (left_s := until_s - time.monotonic()) > 0:
+        poll()
+        time.sleep(min(left_s, _SLEEP_S))
