@@ -15,6 +15,7 @@ from ktune.kernel.namespaces import NamespaceRef
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
 from ktune.profile import bounds, choices, couplings, ranges, tuners
+from ktune.profile.attach_notes import attach_notes
 from ktune.profile.bounds import Case, Limits, NothingToSearchError, Space, WrongForKnobError
 from ktune.profile.errors import PlanRefusedError, Problem, ProfileError
 from ktune.profile.estimate import estimate
@@ -94,6 +95,7 @@ class _Planner:
             self.notes.append("you may not write all of these knobs: the run needs root")
         if not knobs:
             self.notes.append("no knob is left to search")
+        self.notes.extend(attach_notes(self.profile.workload))
         return replace(plan, expert=expert, notes=tuple(self.notes))
 
     def _assemble(

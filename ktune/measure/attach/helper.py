@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import encodings.idna  # noqa: F401 - http.client asks for it, when we may read no files any more
 import http.client
 import ipaddress
 import json

@@ -19,7 +19,7 @@ from ktune.measure.window import Poll
 
 _HELPER = "ktune.measure.attach.helper"
 _POLL_S = 0.05
-_START_S = 10.0
+_START_S = 20.0
 _MAX_ANSWER = 64 << 20
 
 
@@ -31,6 +31,14 @@ class Helper:
         self._scope = scope
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+
+    def start(self, poll: Poll) -> None:
+        """Have it ready before a window's clock runs. Raises RefusedError, what `poll` raises."""
+        try:
+            self._connect(poll)
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self, request: dict[str, Any], *, within_s: float, poll: Poll) -> dict[str, Any]:
         """The answer to one request. Raises MissingData, and whatever `poll` raises.
@@ -44,8 +52,9 @@ class Helper:
                 connection, json.dumps(request).encode() + b"\n", within_s, poll
             )
         except OSError as error:
+            said = self._said()
             self.close()
-            raise MissingData(f"the helper process died ({error})") from error
+            raise MissingData(f"the helper process died ({said})") from error
         except BaseException:
             self.close()
             raise
@@ -93,7 +102,7 @@ class Helper:
             return "unknown"
         self._process.kill()
         lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "without a word"
 
     @staticmethod
     def _exchange(

@@ -15,11 +15,11 @@ from ktune.measure.window import Poll
 from ktune.profile.urls import MetricsUrl
 
 TIMEOUT_S = 2.0
-_GRACE_S = 1.0
+_GRACE_S = 0.5
 
 
 def look_at_pages(
-    metrics: Iterable[LiveMetric], helper: Helper, poll: Poll
+    metrics: Iterable[LiveMetric], helper: Helper, poll: Poll, timeout_s: float = TIMEOUT_S
 ) -> dict[str, Observation]:
     """By metric what its page says now; each page is fetched once. Raises MissingData,
     RefusedError for a series that is not what the profile takes it for."""
@@ -30,7 +30,7 @@ def look_at_pages(
     found: dict[str, Observation] = {}
     for url, wanted in pages.items():
         names = list(dict.fromkeys(series.name for _, series in wanted))
-        at_s, answers = _scrape(url, names, helper, poll)
+        at_s, answers = _scrape(url, names, helper, poll, timeout_s)
         for metric, series in wanted:
             answer = answers[names.index(series.name)]
             found[metric.name] = observation(metric, series, answer, at_s)
@@ -38,7 +38,7 @@ def look_at_pages(
 
 
 def _scrape(
-    url: MetricsUrl, names: list[str], helper: Helper, poll: Poll
+    url: MetricsUrl, names: list[str], helper: Helper, poll: Poll, timeout_s: float
 ) -> tuple[float, list[dict[str, Any]]]:
     """The middle of the request in time, and what the page has of each name."""
     request = {
@@ -47,11 +47,11 @@ def _scrape(
         "port": url.port,
         "target": url.target,
         "names": names,
-        "timeout_s": TIMEOUT_S,
+        "timeout_s": timeout_s,
     }
     started_s = time.monotonic()
     try:
-        answer = helper.ask(request, within_s=TIMEOUT_S + _GRACE_S, poll=poll)
+        answer = helper.ask(request, within_s=timeout_s + _GRACE_S, poll=poll)
     except MissingData as missing:
         raise MissingData(f"{url}: {missing}") from None
     return (started_s + time.monotonic()) / 2, answer["series"]

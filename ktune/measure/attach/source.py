@@ -115,6 +115,8 @@ class AttachSource:
         """Watch one window. Raises what `poll` raises, and RefusedError for a metric that this
         service never will have."""
         self.latest = Readings()
+        if any(isinstance(m.origin, PrometheusSeries | LogLines) for m in self._spec.metrics):
+            self._helper.start(poll)
         _sleep_until(time.monotonic() + self._spec.settle_s, poll)
         before = host_load.sample()
         window = _Window(started_s=time.monotonic(), suspended_s=_suspended_s())
@@ -134,18 +136,16 @@ class AttachSource:
         for tail in self._tails.values():
             tail.start()
         window.main = self._target.look()[0]
-        end_s = window.started_s + spec.for_s
-        next_s = window.started_s
-        while True:
+        self._sample(window, poll)
+        next_s = time.monotonic()
+        end_s = next_s + spec.for_s
+        while time.monotonic() < end_s:
+            next_s = max(next_s + spec.every_s, time.monotonic())
+            # no stump of an interval before the last sample
+            _sleep_until(end_s if next_s + spec.every_s / 2 > end_s else next_s, poll)
             self._sample(window, poll)
             self.latest = self._over_the_latest(window)
             poll()
-            now_s = time.monotonic()
-            if now_s >= end_s:
-                break
-            next_s = max(next_s + spec.every_s, now_s)
-            # no stump of an interval before the last sample
-            _sleep_until(end_s if next_s + spec.every_s / 2 > end_s else next_s, poll)
         for tail in self._tails.values():
             if tail.vanished():
                 raise MissingData(f"{tail.path} is gone")
