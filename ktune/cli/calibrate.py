@@ -18,12 +18,14 @@ from ktune.cli.common import (
     warn,
     whole_number,
 )
-from ktune.errors import ExitCode, KtuneError
+from ktune.errors import ExitCode, KtuneError, UsageError
+from ktune.records.codec import encode
 
 if TYPE_CHECKING:
-    from ktune.evidence.readiness import Effect, Spread
-    from ktune.modes.calibration import CalibrationResult
-    from ktune.modes.readiness import Readiness
+    from ktune.evidence.readiness import Averaging, Effect, Spread
+    from ktune.modes.calibrating import CalibrationResult
+    from ktune.records.readiness import Readiness, Waiting
+    from ktune.records.study import Study
 
 
 def add_parser(subparsers: SubParsers) -> ArgumentParser:
@@ -34,10 +36,15 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
         description="Measures the baseline against itself and what a switch leaves behind, and "
         "restores. Exit 0: the smallest gain of interest can be shown; 4: it can't.",
     )
-    parser.add_argument("profile", metavar="PROFILE", help="a file or a shipped name")
+    parser.add_argument("profile", metavar="PROFILE", nargs="?", help="a file or a shipped name")
+    parser.add_argument(
+        "--resume",
+        metavar="CALIBRATION",
+        help="go on with an interrupted one, or with --pairs add to a finished one",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the plan and touch nothing")
     parser.add_argument(
-        "--pairs", type=whole_number(10), default=10, help="of identical settings (default 10)"
+        "--pairs", type=whole_number(10), help="of identical settings, in all (default 10)"
     )
     parser.add_argument(
         "--coexist", action="store_true", help="go on although another tuner runs on this host"
@@ -50,36 +57,43 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
 
 def run(args: Namespace) -> int:
     """Calibrate."""
+    if (args.profile is None) == (args.resume is None):
+        raise UsageError(
+            "name a profile, or a calibration with --resume", hint="ktune studies list"
+        )
     if args.dry_run:
         from ktune.cli import plan
 
+        if args.profile is None:
+            raise UsageError("--dry-run shows the plan of a PROFILE, not of a calibration")
         return plan.run(args)
-    from ktune.modes.calibration import calibrate_profile
+    if args.resume is not None and args.seed is not None:
+        raise UsageError("--resume goes on with the seed that it began with")
+    from ktune.modes.calibrating import calibrate_profile, resume_calibration
     from ktune.report.live import open_view
 
+    paths = state_paths(args)
     with open_view(quiet=args.quiet) as view:
-        result = calibrate_profile(
-            args.profile,
-            state_paths(args),
-            view,
-            pairs=args.pairs,
-            seed=args.seed,
-            coexist=args.coexist,
-        )
+        if args.resume is not None:
+            result = resume_calibration(
+                args.resume, paths, view, pairs=args.pairs, coexist=args.coexist
+            )
+        else:
+            result = calibrate_profile(
+                args.profile, paths, view, pairs=args.pairs, seed=args.seed, coexist=args.coexist
+            )
     return _tell(args, result)
 
 
 def _tell(args: Namespace, result: CalibrationResult) -> int:
-    from ktune.modes.calibration import result_json
-
     code = _exit_code(result)
     if args.json:
-        answer = result_json(result.readiness, result.candidate)
+        answer = encode(result.readiness)
         names = {"calibration": result.study.id, "exit_code": int(code)}
         print_json({**names, "foreign": [item.to_json() for item in result.foreign], **answer})
         return code
     sys.stderr.flush()
-    say(*report(result))
+    say(*report(result.study, result.readiness))
     for item in result.foreign:
         warn(f"changed by somebody else and kept: {item.key} = {item.found}")
     return code
@@ -93,15 +107,15 @@ def _exit_code(result: CalibrationResult) -> ExitCode:
     return ExitCode.OK if result.readiness.ready else ExitCode.REFUSED
 
 
-def report(result: CalibrationResult) -> Iterator[str]:
+def report(study: Study, found: Readiness) -> Iterator[str]:
     """The answer for people."""
     from ktune.profile.units import format_duration
 
-    found, proof = result.readiness, result.readiness.proof
-    yield f"Calibration {result.study.id} of {result.study.manifest.profile_name}"
+    proof = found.proof
+    yield f"Calibration {study.id} of {study.manifest.profile_name}"
     yield f"{found.pairs} pairs of the baseline against itself, {found.windows} windows in all"
-    if result.candidate:
-        changed = ", ".join(f"{key} = {show(value)}" for key, value in result.candidate.items())
+    if found.switched_to:
+        changed = ", ".join(f"{key} = {show(value)}" for key, value in found.switched_to.items())
         yield f"switched to and back: {changed}"
     yield ""
     yield from table(_rows(found))
@@ -112,9 +126,7 @@ def report(result: CalibrationResult) -> Iterator[str]:
     )
     needed = "over 120" if proof.pairs_needed is None else proof.pairs_needed
     smallest = "none" if proof.smallest_gain is None else percent(proof.smallest_gain)
-    tune_s = (
-        result.plan.estimate.search_windows + result.plan.estimate.proof_windows
-    ) * found.window_s
+    tune_s = found.tune_windows * found.window_s
     rows: list[tuple[str, object]] = [
         ("shown in", f"{proof.power:.0%} of proofs"),
         ("pairs needed", f"{needed} for 80%"),
@@ -151,9 +163,11 @@ def _rows(found: Readiness) -> Iterator[tuple[str, str]]:
         f"{2 / found.pairs**0.5:.1f}; never a reason to refuse)",
     )
     yield "carry-over", _effect(found.carry_over, "baseline after a candidate: ")
-    short = found.warm_up is None or found.warm_up.found
-    enough = "" if short else "; settle and warm-up look enough"
-    yield "after a switch", _effect(found.warm_up, "next window against first: ") + enough
+    yield "and one later", _effect(found.lasting, "second window after it: ")
+    yield "after a switch", _effect(found.warm_up, "first window against second: ")
+    yield "settle", _waiting(found.waiting, found)
+    if found.averaging is not None:
+        yield "longer windows", _averaging(found.averaging)
     gate = found.gate
     yield (
         "promotion rule",
@@ -170,11 +184,36 @@ def _spread(spread: Spread) -> str:
     )
 
 
+def _waiting(wait: Waiting, found: Readiness) -> str:
+    if found.carry_over is None:
+        return f"{wait.settle_now_s:g} s now; whether that is enough was not measured"
+    if wait.settle_s <= wait.settle_now_s:
+        warm_up = f", warm-up of {wait.warm_up} {wait.unit}" if wait.warm_up else ""
+        return f"{wait.settle_now_s:g} s{warm_up}: enough, as far as the three lines above can see"
+    warm_up = (
+        ""
+        if wait.warm_up is None
+        else f", or a warm-up of {wait.warm_up} {wait.unit} in the window"
+    )
+    at_least = "" if wait.enough else "at least "
+    return f"{wait.settle_now_s:g} s now, wanted {at_least}{wait.settle_s:g} s{warm_up}"
+
+
+def _averaging(found: Averaging) -> str:
+    return (
+        f"two averaged vary {found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}] times as much as "
+        "one (0.71: longer windows help, 1: they don't)"
+    )
+
+
 def _effect(effect: Effect | None, what: str = "") -> str:
     if effect is None:
         return "not measured: too few valid windows around a switch"
-    blind = (effect.high - effect.low) / 2
-    said = "found" if effect.found else f"none found (below {percent(blind)} it can hide)"
+    said = (
+        "found"
+        if effect.found
+        else f"none found (one of {percent(effect.detectable)} would be, 4 times in 5)"
+    )
     return (
         f"{what}{percent(effect.mean, sign=True)} "
         f"[{percent(effect.low, sign=True)}, {percent(effect.high, sign=True)}]: {said}"

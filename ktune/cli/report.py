@@ -5,9 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from ktune.cli.common import SubParsers, say, state_paths
+from ktune.cli.studies import lines_of, open_record
 from ktune.errors import ExitCode
-from ktune.records.study import Study
-from ktune.records.summary import report_lines
 from ktune.records.types import StudyStatus
 
 
@@ -25,10 +24,11 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
 def run(args: Namespace) -> int:
     """Print it."""
     paths = state_paths(args)
-    study = Study.open(paths, args.study)
-    say(*report_lines(study))
+    study = open_record(paths, args.study)
+    say(*lines_of(study))
     if study.status is StudyStatus.PROVEN:
         say("", f"next: {paths.command('freeze', study.id, '-o', 'policy.yaml')}")
     elif study.status is StudyStatus.INTERRUPTED:
-        say("", f"go on: {paths.command('tune', '--resume', study.id)}")
+        command = "calibrate" if study.calibrates else "tune"
+        say("", f"go on: {paths.command(command, '--resume', study.id)}")
     return ExitCode.OK

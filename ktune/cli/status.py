@@ -26,7 +26,7 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     """Its arguments."""
     parser = subparsers.add_parser(
         "status",
-        help="policies in force and how they are watched, pending journals, running studies",
+        help="policies in force and how they are watched, pending journals, running studies and calibrations",
         description="Shows what is in force, what dead runs left behind and what runs now. "
         "Changes nothing; `ktune verify` compares with the kernel.",
     )
@@ -45,7 +45,10 @@ def run(args: Namespace) -> int:
         journals=pending(paths),
         running=[
             study
-            for study in list_studies(paths)
+            for study in (
+                *list_studies(paths),
+                *list_studies(paths, under=paths.calibrations),
+            )
             if isinstance(study, Study) and study.status is StudyStatus.RUNNING
         ],
         lockouts=read_lockouts(paths),
@@ -164,7 +167,7 @@ def _journals(journals: list[PendingJournal], paths: StatePaths) -> None:
 def _study_lines(study: Study) -> Iterator[str]:
     runner = study.manifest.runner
     yield (
-        f"running: study {study.id} ({study.manifest.profile_name}), "
+        f"running: {_kind(study)} {study.id} ({study.manifest.profile_name}), "
         f"pid {runner.pid if runner else '?'}"
     )
     now = mode_now(study.folder)
@@ -199,10 +202,14 @@ def _guarded(entry: StackEntry, found: _Found) -> bool:
     return record is not None and record.watching
 
 
+def _kind(study: Study) -> str:
+    return "calibration" if study.calibrates else "study"
+
+
 def _study_json(study: Study) -> dict[str, Any]:
     now = mode_now(study.folder)
     return {
-        "study": study.id,
+        _kind(study): study.id,
         "profile": study.manifest.profile_name,
         "pid": study.manifest.runner.pid if study.manifest.runner else None,
         "mode": encode(now) if now is not None else None,

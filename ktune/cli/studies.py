@@ -1,10 +1,11 @@
-"""`ktune studies list|show|export`: runs on record."""
+"""`ktune studies list|show|export`: runs on record, studies and calibrations."""
 
 from __future__ import annotations
 
 import json
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ktune.errors import ExitCode, KtuneError, UsageError
 from ktune.records import atomic
 from ktune.records.codec import RecordError, encode
 from ktune.records.paths import StatePaths
+from ktune.records.readiness import read_readiness
 from ktune.records.study import Study, list_studies
 from ktune.records.summary import report_lines, without_secrets
 
@@ -23,9 +25,9 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
         "studies", help="runs on record: list, show, export", description="Runs on record."
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="all studies, oldest first")
+    listing = actions.add_parser("list", help="all studies and calibrations, oldest first")
     listing.add_argument("--json", action="store_true", help="for programs")
-    show = actions.add_parser("show", help="one study: settings, windows, proof")
+    show = actions.add_parser("show", help="one of them: settings, windows, proof or readiness")
     show.add_argument("study", metavar="STUDY")
     show.add_argument("--json", action="store_true", help="everything on record, as JSON")
     export = actions.add_parser("export", help="everything on record as one JSON document")
@@ -39,32 +41,55 @@ def run(args: Namespace) -> int:
     paths = state_paths(args)
     if args.action == "list":
         return _list(paths, as_json=args.json)
-    study = Study.open(paths, args.study)
+    study = open_record(paths, args.study)
     if args.action == "export":
         return _export(study, args.output)
     if args.json:
         print_json(_document(study))
     else:
-        say(*report_lines(study))
+        say(*lines_of(study))
     return ExitCode.OK
+
+
+def open_record(paths: StatePaths, name: str) -> Study:
+    """A study, else a calibration of that name. Raises UsageError (nearest study), RecordError."""
+    try:
+        return Study.open(paths, name)
+    except UsageError:
+        try:
+            return Study.open(paths, name, under=paths.calibrations)
+        except UsageError:
+            pass
+        raise
+
+
+def lines_of(study: Study) -> Iterator[str]:
+    """The report of a study or calibration."""
+    found = read_readiness(study.folder) if study.calibrates else None
+    if found is None:
+        return report_lines(study)
+    from ktune.cli import calibrate
+
+    return calibrate.report(study, found)
 
 
 def _list(paths: StatePaths, *, as_json: bool) -> int:
     rows, data = [], []
-    for study in list_studies(paths):
-        if isinstance(study, RecordError):
-            warn(f"ktune: {study.message}")
-            continue
-        gain = _gain(study)
-        rows.append((study.id, study.status.value, study.manifest.profile_name, gain))
+    for study in _by_age(paths):
+        kind = "calibration" if study.calibrates else "study"
+        gain, noise = ("", _noise(study)) if study.calibrates else (_gain(study), "")
+        said = f"calibration: {noise}" if study.calibrates else gain
+        rows.append((study.id, study.status.value, study.manifest.profile_name, said))
         data.append(
             {
                 "id": study.id,
+                "kind": kind,
                 "status": study.status.value,
                 "profile": study.manifest.profile_name,
                 "created_at": study.manifest.created_at,
                 "scope": study.manifest.scope,
                 "gain": gain,
+                "noise": noise,
             }
         )
     if as_json:
@@ -74,6 +99,28 @@ def _list(paths: StatePaths, *, as_json: bool) -> int:
         if not rows:
             say("no studies yet: `ktune tune PROFILE` makes one")
     return ExitCode.OK
+
+
+def _by_age(paths: StatePaths) -> list[Study]:
+    """Studies and calibrations, oldest first; of one that can't be read only that is said."""
+    found = []
+    for study in (*list_studies(paths), *list_studies(paths, under=paths.calibrations)):
+        if isinstance(study, RecordError):
+            warn(f"ktune: {study.message}")
+        else:
+            found.append(study)
+    return sorted(found, key=lambda study: study.id)
+
+
+def _noise(calibration: Study) -> str:
+    try:
+        found = read_readiness(calibration.folder)
+    except RecordError as error:
+        return f"(not usable: {error.message})"
+    if found is None:
+        return "no answer yet"
+    ready = "ready" if found.ready else "not ready"
+    return f"{ready}, sd of a pair {percent(found.noise.sd)} from {found.pairs} pairs"
 
 
 def _gain(study: Study) -> str:
@@ -93,6 +140,7 @@ def _gain(study: Study) -> str:
 def _document(study: Study) -> dict[str, Any]:
     log = study.windows()
     proof = study.proof()
+    found = read_readiness(study.folder)
     return {
         "format": "ktune-study-1",
         "status": study.status.value,
@@ -100,6 +148,7 @@ def _document(study: Study) -> dict[str, Any]:
         "windows": [encode(record) for record in log.records],
         "windows_torn": log.torn,
         "proof": None if proof is None else encode(proof),
+        "readiness": None if found is None else encode(found),
     }
 
 

@@ -60,6 +60,11 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     parser.add_argument("--time", metavar="DURATION", help="such as 10m; default: the profile's")
     parser.add_argument("--seed", type=whole_number(0), help="of everything random")
     parser.add_argument("--search-only", action="store_true", help="stop before the confirmation")
+    parser.add_argument(
+        "--require-ready",
+        action="store_true",
+        help="end with exit 4 before the search when its proof can't resolve the MEI",
+    )
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress, notes only")
     return parser
@@ -96,7 +101,9 @@ def _options(args: Namespace) -> RunOptions:
     from ktune.profile.units import duration
 
     try:
-        time_s = duration(args.time) if args.time else None
+        time_s = None if args.time is None else duration(args.time)
+        if time_s == 0:
+            raise ValueError("the search needs some time")
     except ValueError as error:
         raise UsageError(f"--time: {error}", hint="such as 90s, 10m, 1h") from None
     return RunOptions(
@@ -107,6 +114,7 @@ def _options(args: Namespace) -> RunOptions:
         coexist=args.coexist,
         search_only=args.search_only,
         picks=tuple(dict.fromkeys(args.trial)),
+        require_ready=args.require_ready,
     )
 
 
@@ -131,6 +139,7 @@ def _tell(args: Namespace, result: RunResult) -> int:
                 "study": result.study.id,
                 "outcome": result.outcome,
                 "exit_code": int(code),
+                "ready": result.ready,
                 "netns": result.kept_netns,
                 "foreign": [item.to_json() for item in result.foreign],
                 **({} if front is None else {"front": encode(front.points)}),

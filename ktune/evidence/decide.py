@@ -118,6 +118,21 @@ class Decision:
         return self.primary.threshold
 
 
+def fewest_pairs(level: float, most: int) -> int | None:
+    """The fewest pairs with which either test can fire at `level`, if all speak for the finalist;
+    None where `most` are too few.
+
+    Formula: the bound (1+n)^((n-1)/2) of the t-e-process, n straight wins of the sign-e-process.
+    """
+    rule = Rule(alpha=level)
+    for pairs in range(2, most + 1):
+        if _reaches(log_t_e_of(math.inf, pairs), rule.threshold(Test.T_E)) or _reaches(
+            log_sign_e(pairs, 0), rule.threshold(Test.SIGN_E)
+        ):
+            return pairs
+    return None
+
+
 def decide(pairs: Sequence[PairResult], rule: Rule) -> Decision:
     """Apply the rule to the pairs in the order they were drawn.
 

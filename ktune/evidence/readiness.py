@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ktune.evidence.chisquare import chi_square_quantile
 from ktune.evidence.coin import Order
+from ktune.evidence.fisher import f_quantile
 from ktune.evidence.pairs import PairResult, PairState
 from ktune.evidence.student import t_quantile
 
@@ -23,8 +24,14 @@ SD_LEVEL = 0.90
 """Each limit of the sd is one-sided at this level."""
 
 EFFECT_LEVEL = 0.99
-"""Two-sided level of the intervals below. Three of them are looked at: at 95 % one run in seven
+"""Two-sided level of the intervals below. Four of them are looked at: at 95 % one run in five
 would report a disturbance that is not there."""
+
+POWER = 0.80
+"""Power at which the smallest effect that would be found is stated."""
+
+AVERAGING_PAIRS = 6
+"""Fewest pairs from which anything is said of longer windows."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,27 @@ class Effect:
     def found(self) -> bool:
         """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
+
+    @property
+    def detectable(self) -> float:
+        """The true effect that is found with a power of POWER, at the spread that was seen.
+
+        Formula: (t at EFFECT_LEVEL + t at POWER) standard errors, each with n-1 degrees: within a
+        few percent of the noncentral t. The half width alone is found every second time only.
+        """
+        freedom = self.values - 1
+        outer = t_quantile((1 + EFFECT_LEVEL) / 2, freedom)
+        return (self.high - self.low) / 2 * (1 + t_quantile(POWER, freedom) / outer)
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """The sd of two windows averaged as a multiple of one window's, with its limits."""
+
+    ratio: float
+    low: float
+    high: float
+    pairs: int
 
 
 def spread(xs: Sequence[float], level: float = SD_LEVEL) -> Spread:
@@ -119,25 +147,35 @@ def mean_effect(xs: Sequence[float], level: float = EFFECT_LEVEL) -> Effect:
     return Effect(mean, mean - half, mean + half, n)
 
 
-def against_control(
-    xs: Sequence[float], control: Sequence[float], level: float = EFFECT_LEVEL
-) -> Effect:
-    """Mean of `xs` less the mean of `control`: what a switch adds to drift and order.
+def averaging(pairs: Sequence[tuple[float, float]]) -> Averaging:
+    """How much less two windows averaged vary than one: do longer windows help?
 
-    Used for carry-over (A2 / A1 around a candidate, control: two baseline windows as far apart
-    without a switch between them) and warm-up (the window after a switch against the next one,
-    control: second against first window of identical settings).
-    Hypothesis: the switch leaves nothing behind.
-    Assumptions: independent Gaussian values of one variance, the two kinds interleaved in time.
-    Formula: two-sample t interval with the pooled variance.
-    What breaks it: drift faster than a block; a true effect below the interval's width is missed.
+    `pairs`: log values of the two windows of each pair, in the order in which they ran.
+    Hypothesis: none; a ratio of sds with its interval at SD_LEVEL (two-sided). 1/sqrt(2) = .71 is
+    noise from within the windows, which averages out; 1 and more is noise that is the same all
+    through a pair, which longer windows would not lose.
+    Assumptions: Gaussian noise; linear drift is small against it.
+    Formula: sqrt(b / a), a = variance of second less first, b = mean squared difference of
+    successive pair means (von Neumann, Annals of Mathematical Statistics 12, 1941: about
+    chi-square with 2 (n-1)^2 / (3n-4) degrees of freedom); limits from Fisher's F.
+    What breaks it: pairs far apart or a season make b larger: it then promises too little.
     """
-    n, m = len(xs), len(control)
-    freedom = n + m - 2
-    pooled = ((n - 1) * _variance(xs) + (m - 1) * _variance(control)) / freedom
-    mean = math.fsum(xs) / n - math.fsum(control) / m
-    half = t_quantile((1 + level) / 2, freedom) * math.sqrt(pooled * (1 / n + 1 / m))
-    return Effect(mean, mean - half, mean + half, n)
+    n = len(pairs)
+    if n < AVERAGING_PAIRS:
+        raise ValueError(f"averaging needs {AVERAGING_PAIRS} pairs")
+    one = _variance([second - first for first, second in pairs])
+    means = [(first + second) / 2 for first, second in pairs]
+    two = math.fsum((y - x) ** 2 for x, y in itertools.pairwise(means)) / (n - 1)
+    if one <= 0:
+        return Averaging(1.0, 0.0, math.inf, n)
+    freedom = 2 * (n - 1) ** 2 / (3 * n - 4)
+    tail = (1 - SD_LEVEL) / 2
+    return Averaging(
+        math.sqrt(two / one),
+        math.sqrt(two / one / f_quantile(1 - tail, freedom, n - 1)),
+        math.sqrt(two / one / f_quantile(tail, freedom, n - 1)),
+        n,
+    )
 
 
 def _variance(xs: Sequence[float]) -> float:

@@ -96,6 +96,30 @@ def manifest_of(plan: Plan, settings: Settings, argument: str) -> StudyManifest:
     )
 
 
+def refuse_changed(what: str, manifest: StudyManifest, plan: Plan) -> None:
+    """An interrupted run goes on only where it began: on the same machine, from the same baseline.
+
+    A policy names one kernel and one machine: all its pairs must come from there.
+    """
+    today = host_record(plan.host)
+    changed = [
+        f"{name} {manifest.host[name]}, now {today[name]}"
+        for name in ("kernel", "arch", "cpus")
+        if name in manifest.host and manifest.host[name] != today[name]
+    ]
+    if changed:
+        raise RefusedError(
+            f"{what} {manifest.id} was measured on another machine: {'; '.join(changed)}",
+            hint=f"start a new {what}",
+        )
+    if dict(plan.baseline) != dict(manifest.baseline):
+        keys = ", ".join(differing(plan.baseline, manifest.baseline))
+        raise RefusedError(
+            f"the baseline of {what} {manifest.id} is not in force any more: {keys}",
+            hint=f"put these values back, or start a new {what}",
+        )
+
+
 def host_record(host: HostFacts) -> dict[str, Value]:
     """The facts of the host that a record carries along."""
     return {

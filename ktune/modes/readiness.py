@@ -6,10 +6,8 @@ The answer rests on the *upper* 90 % limit of the noise, and on the promotion ru
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from ktune.evidence.decide import Decision, Outcome, decide
 from ktune.evidence.pairs import Direction, PairResult, PairState, change_of
@@ -20,77 +18,17 @@ from ktune.evidence.power import (
     Noise,
     pairs_needed,
     power,
-    shows,
     smallest_gain,
 )
-from ktune.evidence.readiness import (
-    Effect,
-    Spread,
-    against_control,
-    autocorrelation,
-    order_effect,
-    second_against_first,
-    spread,
-)
+from ktune.evidence.readiness import Averaging, Effect, autocorrelation, order_effect, spread
 from ktune.modes.scoring import Goals
 from ktune.modes.settings import Settings
-from ktune.records.types import Arm, Phase, WindowRecord
+from ktune.modes.switching import Switching, averaging_of, switching, waiting, window_s_of
+from ktune.records.readiness import Gate, Readiness, Resolution, Waiting
+from ktune.records.types import WindowRecord
 
-BLOCK = 4
-"""Windows of a block A-B-B-A."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What a proof of the gain in question will take."""
-
-    gain: float
-    """The true gain asked about, as a fraction: the MEI (`against: mei`: on top of the MEI)."""
-    power: float
-    """Share of proofs that would show it."""
-    pairs_allowed: int
-    pairs_needed: int | None
-    """For a power of 80 %; None where MOST_PAIRS are not enough."""
-    smallest_gain: float | None
-    """Shown with a power of 80 % within the pairs allowed; None where no gain is."""
-    expected_s: float
-    longest_s: float
-    """The pairs of decision and gain together."""
-
-
-@dataclass(frozen=True)
-class Gate:
-    """The promotion rule, run on pairs of identical settings."""
-
-    fired: bool
-    e_value: float
-    threshold: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class Readiness:
-    """All that a calibration found. Spreads and effects are log ratios."""
-
-    ready: bool
-    pairs: int
-    windows: int
-    window_s: float
-    """Median length of a window, switching and settling included."""
-    noise: Spread
-    constraints: Mapping[str, Spread]
-    order: Effect
-    autocorrelation: float
-    carry_over: Effect | None
-    """None: too few blocks could be measured."""
-    warm_up: Effect | None
-    gate: Gate
-    proof: Proof
-    problems: tuple[str, ...]
-    """Why it is not ready."""
-    helps: tuple[str, ...]
-    remarks: tuple[str, ...]
-    """Disturbances that cost power and don't make a proof wrong."""
+_WHITE = 1 / math.sqrt(2)
+"""Two windows averaged against one, where all noise is from within the windows."""
 
 
 def judge(
@@ -114,9 +52,11 @@ def judge(
         name: spread([p.worsening[name] for p in pairs if p.state is PairState.MEASURED])
         for name in rule.margins
     }
-    carry_over, warm_up = _switching(pairs, records, goals)
     decision = decide(pairs, rule)
-    window_s = statistics.median([r.duration_s for r in records if r.validity == "valid"])
+    window_s = window_s_of(records)
+    left = switching(records, goals)
+    wait = waiting(left, settings, window_s)
+    longer = averaging_of(records, goals)
     at_most = Noise(noise.high, {name: limit.high for name, limit in limits.items()})
     case = _Case(
         settings,
@@ -125,6 +65,7 @@ def judge(
         smallest=smallest_gain(rule, at_most, runs=runs),
         pairs=len(gains),
         window_s=window_s,
+        averaging=longer,
         runs=runs,
     )
     proof = _proof(case)
@@ -146,13 +87,16 @@ def judge(
         constraints=limits,
         order=order,
         autocorrelation=autocorrelation(gains),
-        carry_over=carry_over,
-        warm_up=warm_up,
+        carry_over=left.carry_over,
+        lasting=left.lasting,
+        warm_up=left.warm_up,
+        waiting=wait,
+        averaging=longer,
         gate=gate,
         proof=proof,
         problems=problems,
         helps=helps,
-        remarks=tuple(_remarks(order, carry_over, warm_up, gains)),
+        remarks=tuple(_remarks(order, left, wait, gains)),
     )
 
 
@@ -172,6 +116,7 @@ class _Case:
     """Log gain shown with a power of 80 %."""
     pairs: int
     window_s: float
+    averaging: Averaging | None
     runs: int
 
     @property
@@ -180,7 +125,7 @@ class _Case:
         return self.settings.rule.minimum_gain + self.settings.mei_log
 
 
-def _proof(case: _Case) -> Proof:
+def _proof(case: _Case) -> Resolution:
     settings, noise = case.settings, case.at_most
     rule, direction = settings.rule, direction_of(settings.goals)
     shown = power(rule, noise, case.wanted, runs=case.runs)
@@ -188,9 +133,10 @@ def _proof(case: _Case) -> Proof:
         pairs_needed(rule, noise, case.wanted, runs=case.runs) if settings.mei_log > 0 else None
     )
     pair_s, after = 2 * case.window_s, settings.after_pairs
-    return Proof(
+    return Resolution(
         gain=change_of(case.wanted, direction),
         power=shown.promoted,
+        power_as_measured=power(rule, case.measured, case.wanted, runs=case.runs).promoted,
         pairs_allowed=rule.max_pairs,
         pairs_needed=needed,
         smallest_gain=None if case.smallest is None else change_of(case.smallest, direction),
@@ -208,7 +154,7 @@ def _gate(decision: Decision) -> Gate:
     )
 
 
-def _unresolved(case: _Case, proof: Proof) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _unresolved(case: _Case, proof: Resolution) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(what can't be resolved, what would help); both empty when it can."""
     settings, rule = case.settings, case.settings.rule
     if settings.mei_log > 0 and proof.power >= TARGET:
@@ -230,10 +176,10 @@ def _unresolved(case: _Case, proof: Proof) -> tuple[tuple[str, ...], tuple[str, 
     return (problem,), tuple(_helps(case, proof, case.smallest))
 
 
-def _helps(case: _Case, proof: Proof, smallest: float) -> Iterator[str]:
+def _helps(case: _Case, proof: Resolution, smallest: float) -> Iterator[str]:
     """What would make the gain resolvable, each by itself."""
     settings, rule, sd = case.settings, case.settings.rule, case.at_most.sd
-    if shows(rule, case.measured, case.wanted, runs=case.runs):
+    if proof.power_as_measured >= TARGET:
         yield (
             f"more pairs of calibration (--pairs {4 * case.pairs}): the noise as measured would "
             f"do, but {case.pairs} pairs don't know it well enough"
@@ -245,10 +191,7 @@ def _helps(case: _Case, proof: Proof, smallest: float) -> Iterator[str]:
         else f"more pairs would not do: over {MOST_PAIRS} are needed"
     )
     too_noisy = (smallest - rule.minimum_gain) / settings.mei_log
-    yield (
-        f"windows about {math.ceil(too_noisy**2)} times as long (`measure:`; now "
-        f"{case.window_s:.3g} s), as far as the noise averages out within a window"
-    )
+    yield _longer_windows(case, math.ceil(too_noisy**2))
     mei = change_of(smallest - rule.minimum_gain, direction_of(settings.goals))
     yield f"a larger promotion: {{mei: {math.ceil(mei * 1000) / 10:g}%}}"
     yield (
@@ -257,59 +200,52 @@ def _helps(case: _Case, proof: Proof, smallest: float) -> Iterator[str]:
     )
 
 
+def _longer_windows(case: _Case, times: int) -> str:
+    """How long a window should be, and what speaks for it."""
+    work = case.settings.window.measure
+    said = f"windows about {times} times as long (now {case.window_s:.3g} s"
+    said += f"; `measure: {{count: {times * work.count}, unit: {work.unit}}}`)" if work else ")"
+    found = case.averaging
+    if found is None:
+        return f"{said}, as far as the noise averages out within a window"
+    seen = f"{found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    if found.low > _WHITE:
+        return (
+            f"hardly longer windows: two averaged vary {seen} times as much as one, not 0.71: the "
+            "noise lasts longer than a window"
+        )
+    if found.high < 1:
+        return f"{said}: two averaged vary only {seen} times as much as one"
+    return (
+        f"{said}, if the noise averages out: two averaged vary {seen} times as much as one (0.71: "
+        f"it does, 1: it doesn't), which {found.pairs} pairs can't tell apart"
+    )
+
+
 def _remarks(
-    order: Effect, carry_over: Effect | None, warm_up: Effect | None, gains: Sequence[float]
+    order: Effect, left: Switching, wait: Waiting, gains: Sequence[float]
 ) -> Iterator[str]:
     if order.found:
         yield (
             "the second window of a pair differs from the first: a longer `warm_up:` or `settle:` "
             "would make pairs less noisy (the coin keeps the proof right)"
         )
-    if carry_over is not None and carry_over.found:
+    if left.carry_over is not None and left.carry_over.found:
         yield (
             "a candidate leaves something behind for the next baseline window: let each window "
             "reset it (`reset:`), or the gain reads too small"
         )
-    if warm_up is not None and warm_up.found:
+    if left.warm_up is not None and left.warm_up.found:
         yield "the window after a switch differs from the next: too short `settle:` or `warm_up:`"
+    if wait.settle_s > wait.settle_now_s:
+        yield f"{'' if wait.enough else 'at least '}{waiting_text(wait)} would let it pass"
     if len(set(gains)) == 1:
         yield "the metric does not vary between windows: is it coarse, or not measured at all?"
 
 
-def _switching(
-    pairs: Sequence[PairResult], records: Sequence[WindowRecord], goals: Goals
-) -> tuple[Effect | None, Effect | None]:
-    """(carry-over, warm-up), each against windows without a switch."""
-    around, after, still = [], [], []
-    rows = sorted(records, key=lambda record: record.seq)
-    for index in range(len(rows)):
-        block = rows[index : index + BLOCK]
-        if len(block) < BLOCK or not all(item.validity == "valid" for item in block):
-            continue
-        if _is_block(block):
-            first, one, two, last = (item.metrics for item in block)
-            around.append(goals.gain(first, last))
-            after.append(goals.gain(one, two))
-            following = rows[index + BLOCK] if index + BLOCK < len(rows) else None
-            if following is not None and _still(following) and following.validity == "valid":
-                after.append(goals.gain(last, following.metrics))
-        elif all(map(_still, block)) and (index == 0 or not _still(rows[index - 1])):
-            still.append(goals.gain(block[0].metrics, block[-1].metrics))
-    in_turn = second_against_first(pairs)
-    return (
-        against_control(around, still) if min(len(around), len(still)) >= 2 else None,
-        against_control(after, in_turn) if min(len(after), len(in_turn)) >= 2 else None,
-    )
-
-
-def _still(record: WindowRecord) -> bool:
-    return record.phase is Phase.CALIBRATION
-
-
-def _is_block(rows: Sequence[WindowRecord]) -> bool:
-    arms = [row.arm for row in rows]
-    return (
-        all(row.phase is Phase.SWITCHING and row.pair == rows[0].pair for row in rows)
-        and arms == [Arm.BASELINE, Arm.CANDIDATE, Arm.CANDIDATE, Arm.BASELINE]
-        and all(later.seq == earlier.seq + 1 for earlier, later in pairwise(rows))
-    )
+def waiting_text(wait: Waiting) -> str:
+    """The settings that a profile would say."""
+    said = f"`settle: {wait.settle_s:g}s`"
+    if wait.warm_up is not None:
+        said += f" or `warm_up: {{count: {wait.warm_up}, unit: {wait.unit}}}`"
+    return said

@@ -14,6 +14,7 @@ from ktune.evidence.pairs import PairResult
 from ktune.measure.window import Validity
 from ktune.modes.bench import Measured
 from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, pair_of
+from ktune.modes.scoring import Goals
 from ktune.modes.settings import Settings
 from ktune.records.types import Arm, Phase, WindowRecord
 
@@ -33,24 +34,29 @@ def progress_of(records: Sequence[WindowRecord], settings: Settings) -> Progress
     return Progressed(
         next_sequence=max((record.seq for record in records), default=-1) + 1,
         learning_s=sum(record.duration_s for record in records if record.phase is Phase.LEARNING),
-        decision_pairs=_pairs(records, Phase.DECISION, settings),
-        further_pairs=_pairs(records, Phase.AFTER, settings),
+        decision_pairs=_by_finalist(pairs_of(records, Phase.DECISION, settings.goals)),
+        further_pairs=_by_finalist(pairs_of(records, Phase.AFTER, settings.goals)),
     )
 
 
-def _pairs(
-    records: Iterable[WindowRecord], phase: Phase, settings: Settings
-) -> dict[int, list[PairResult]]:
+def _by_finalist(pairs: Iterable[PairResult]) -> dict[int, list[PairResult]]:
+    found: dict[int, list[PairResult]] = {}
+    for pair in pairs:
+        found.setdefault(pair.draw // DRAWS_OF_A_FINALIST, []).append(pair)
+    return found
+
+
+def pairs_of(records: Iterable[WindowRecord], phase: Phase, goals: Goals) -> list[PairResult]:
+    """The pairs of one phase, in the order of their tosses; one cut in half is void."""
     draws: dict[int, dict[Arm, Measured]] = {}
     for record in records:
         if record.phase is phase and record.pair is not None:
             draws.setdefault(record.pair, {})[record.arm] = Measured(
                 record.metrics, Validity(record.validity), record.reason
             )
-    found: dict[int, list[PairResult]] = {}
+    found = []
     for draw, seen in sorted(draws.items()):
         # As it was measured, not as the coin has it: the proof's audit compares the two.
         order = Order.CANDIDATE_FIRST if next(iter(seen)) is Arm.CANDIDATE else Order.BASELINE_FIRST
-        pair = pair_of(draw, order, seen, settings.goals)
-        found.setdefault(draw // DRAWS_OF_A_FINALIST, []).append(pair)
+        found.append(pair_of(draw, order, seen, goals))
     return found

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ktune.errors import KtuneError, RefusedError, UsageError
+from ktune.errors import KtuneError, UsageError
 from ktune.modes.pareto import picked, refuse_other
 from ktune.modes.prepare import (
     check_baseline,
-    differing,
     end_quietly,
-    host_record,
     manifest_of,
     prepare_plan,
+    refuse_changed,
     restored_text,
 )
 from ktune.modes.settings import Overrides, Settings, settings_of
+from ktune.modes.short_calibration import calibrate_before_search
 from ktune.modes.stage import Stage, stage
 from ktune.modes.tuning import Tuning
 from ktune.profile.load import load_profile, parse_profile
@@ -29,6 +29,7 @@ from ktune.records import history
 from ktune.records.finalists import read_finalists
 from ktune.records.kept import KeptScopeRecord, remember
 from ktune.records.paths import StatePaths
+from ktune.records.readiness import Readiness
 from ktune.records.study import Study
 from ktune.records.types import StudyStatus
 from ktune.report.live import assignment_text, percent_text
@@ -47,17 +48,23 @@ class RunOptions:
     search_only: bool = False
     picks: Sequence[int] = ()
     """Trials of a finished search to confirm."""
+    require_ready: bool = False
+    """End before the search when its proof can't resolve the MEI."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `outcome`: improved, no_improvement_found or unconfirmed."""
+    """How a run ended. `outcome`: improved, no_improvement_found or unconfirmed.
+
+    `ready`: what was said of the measurement before the search; None where nothing was.
+    """
 
     study: Study
     outcome: str
     foreign: Sequence[ForeignWrite]
     kept_netns: str = ""
     unrestored: Sequence[str] = ()
+    ready: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,7 @@ def resume_study(
 ) -> RunResult:
     """Go on with an interrupted study, as it was planned. Raises KtuneError."""
     study = Study.open(paths, study_id)
+    study.refuse_resume()
     manifest = study.manifest
     profile = parse_profile(
         manifest.profile_text.encode(),
@@ -115,13 +123,7 @@ def resume_study(
         state_dir=str(paths.state),
     )
     plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
-    _refuse_other_host(study_id, manifest.host, host_record(plan.host))
-    if dict(plan.baseline) != dict(manifest.baseline):
-        changed = ", ".join(differing(plan.baseline, manifest.baseline))
-        raise RefusedError(
-            f"the baseline of study {study_id} is not in force any more: {changed}",
-            hint="put these values back, or start a new study",
-        )
+    refuse_changed("study", manifest, plan)
     if options.picks:  # before anything of the study changes: a wrong number must cost nothing
         picks = picked(options.picks, study.windows().records, plan.baseline)
         refuse_other(read_finalists(study.folder), picks)
@@ -135,22 +137,6 @@ def resume_study(
     )
     settings = settings_of(profile, overrides, drawn_seed=manifest.seed)
     return _execute(_Run(study, plan, settings, options, paths, observe))
-
-
-def _refuse_other_host(
-    study_id: str, then: Mapping[str, object], today: Mapping[str, object]
-) -> None:
-    """A policy names one kernel and one machine: all its pairs must come from there."""
-    changed = [
-        f"{name} {then[name]}, now {today[name]}"
-        for name in ("kernel", "arch", "cpus")
-        if name in then and then[name] != today[name]
-    ]
-    if changed:
-        raise RefusedError(
-            f"study {study_id} was measured on another machine: {'; '.join(changed)}",
-            hint="start a new study",
-        )
 
 
 def _execute(run: _Run) -> RunResult:
@@ -173,6 +159,7 @@ def _execute(run: _Run) -> RunResult:
                 search_only=run.options.search_only,
                 picks=run.options.picks,
             )
+            readiness = _calibrate(run, tuning)
             done = tuning.run()
             kept = _keep(run, standing) if run.options.keep_scope else ""
             restored = standing.lease.release()
@@ -193,6 +180,18 @@ def _execute(run: _Run) -> RunResult:
         foreign=[*done.foreign, *_told_once(restored.foreign, done.foreign)],
         kept_netns=kept,
         unrestored=[item.key for item in restored.failed],
+        ready=readiness.ready if readiness else None,
+    )
+
+
+def _calibrate(run: _Run, tuning: Tuning) -> Readiness | None:
+    """Before the search; a search that nothing is to be proven after needs none."""
+    options = run.options
+    unproven = options.search_only or (run.settings.pareto and not options.picks)
+    if unproven and not options.require_ready:
+        return None
+    return calibrate_before_search(
+        tuning.bench, run.settings, run.paths, run.observe, require_ready=options.require_ready
     )
 
 

@@ -26,6 +26,23 @@ class Overrides:
 
 
 @dataclass(frozen=True)
+class Work:
+    """How much a window measures, in whole units."""
+
+    count: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class WindowSettings:
+    """What a window is, as far as advice about it goes; `warm_up` is in units of `measure`."""
+
+    settle_s: float = 0.0
+    warm_up: int = 0
+    measure: Work | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that the drivers need to know."""
 
@@ -42,6 +59,7 @@ class Settings:
     after_pairs: int
     mei_log: float
     max_trips: int
+    window: WindowSettings = WindowSettings()
     pareto: bool = False
     """Search for the front of several objectives instead of the best weighted one."""
 
@@ -81,6 +99,19 @@ def settings_of(profile: Profile, overrides: Overrides, *, drawn_seed: int) -> S
         mei_log=mei_log,
         max_trips=profile.safety.max_trips,
         pareto=overrides.pareto,
+        window=_window_of(profile),
+    )
+
+
+def _window_of(profile: Profile) -> WindowSettings:
+    workload = profile.workload
+    if workload is None:
+        return WindowSettings()
+    amount = workload.measure
+    return WindowSettings(
+        settle_s=workload.settle,
+        warm_up=workload.warm_up.count if workload.warm_up else 0,
+        measure=Work(amount.count, amount.unit) if amount and amount.count else None,
     )
 
 

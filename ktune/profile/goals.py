@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from ktune.evidence.decide import fewest_pairs
 from ktune.profile.fields import Duration, Flag, Model, Name, Number, Percent, Whole, wrong
 
 
@@ -168,23 +169,26 @@ class SearchSettings(Model):
     )
 
 
+_MOST_PAIRS = 1000
+
+
 class Pairs(Model):
     """How many pairs of windows (baseline, candidate) a decision may take."""
 
     min: Whole = Field(
-        default=5, ge=2, le=1000, description="No decision before so many.", examples=[5]
+        default=5, ge=2, le=_MOST_PAIRS, description="No decision before so many.", examples=[5]
     )
     max: Whole = Field(
         default=30,
         ge=2,
-        le=1000,
+        le=_MOST_PAIRS,
         description="Not proven after so many: no improvement found.",
         examples=[30],
     )
     after: Whole = Field(
         default=10,
         ge=10,
-        le=1000,
+        le=_MOST_PAIRS,
         description="Further pairs after the decision that give the reported gain: at least 10.",
         examples=[10],
     )
@@ -202,7 +206,7 @@ class Promotion(Model):
     alpha: Number = Field(
         default=0.05,
         gt=0,
-        le=0.2,
+        lt=0.5,
         description="Chance of promoting something that is no gain (one-sided, in total).",
         examples=[0.05],
     )
@@ -231,3 +235,17 @@ class Promotion(Model):
         description="How many candidates of the search may try.",
         examples=[1],
     )
+
+    @model_validator(mode="after")
+    def _can_prove(self) -> Promotion:
+        level = self.alpha / self.finalists
+        if fewest_pairs(level, self.pairs.max) is None:
+            shared = f" shared by {self.finalists} finalists" if self.finalists > 1 else ""
+            needed = fewest_pairs(level, _MOST_PAIRS)
+            raise wrong(
+                f"{self.pairs.max} pairs can prove nothing at alpha {self.alpha:g}{shared}: "
+                + (f"at least {needed}" if needed else f"more than {_MOST_PAIRS}")
+                + " are needed",
+                at=("pairs", "max"),
+            )
+        return self

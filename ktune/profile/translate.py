@@ -24,6 +24,13 @@ _SHORTER = (
     ("less than or equal to", "at most"),
     ("greater than", "more than"),
 )
+_LIMITS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+"""Kind of a pydantic error -> (where its limit is, how we say it)."""
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -69,6 +76,8 @@ def _problem(model: type[BaseModel], tree: Node, detail: Any) -> Problem:
         return Problem(_key_mark(tree, loc[:-1]), f"{shown(loc[-2])} is no valid name here")
     value = tree.locate(loc).plain()
     allowed = _allowed(kind, ctx, detail["msg"])
+    if kind in _LIMITS and isinstance(value, str) and value.strip().endswith("%"):
+        allowed = f"expected {_LIMITS[kind][1]} {ctx[_LIMITS[kind][0]]:.0%}"
     near = ""
     if kind in ("literal_error", "enum"):
         near = did_you_mean(str(value), _QUOTED.findall(str(ctx.get("expected", ""))))

@@ -17,6 +17,7 @@ from ktune.proxy.folders import private_folder
 ROOT_STATE = Path("/var/lib/ktune")
 ROOT_RUNTIME = Path("/run/ktune")
 STATE_VARIABLE = "KTUNE_STATE_DIR"
+CALIBRATIONS = "calibrations"
 _LOOSE_ROOT = 0o022
 _LOOSE = 0o002
 """Ordinary users' folders are often writable to a group of their own (umask 002)."""
@@ -51,7 +52,7 @@ class StatePaths:
     @property
     def calibrations(self) -> Path:
         """One folder per calibration, built like a study."""
-        return self.state / "calibrations"
+        return self.state / CALIBRATIONS
 
     @property
     def watches(self) -> Path:

@@ -13,15 +13,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ktune.errors import BusyError, ExitCode, KtuneError, UsageError
 from ktune.proxy.folders import private_folder
 from ktune.records import atomic, clock
 from ktune.records.codec import RecordError, decode, encode
-from ktune.records.paths import StatePaths
+from ktune.records.paths import CALIBRATIONS, StatePaths
 from ktune.records.types import (
     Proof,
     ProofOutcome,
@@ -72,22 +73,28 @@ class Study:
         return study
 
     @classmethod
-    def open(cls, paths: StatePaths, study_id: str) -> Study:
-        """Open an existing study.
+    def open(cls, paths: StatePaths, study_id: str, *, under: Path | None = None) -> Study:
+        """Open an existing study, or a calibration (`under` its folder).
 
         Raises:
             UsageError: there is none of that name (nearest names in the hint).
             RecordError: its manifest can't be read.
         """
-        folder = paths.studies / study_id
+        parent = under or paths.studies
+        folder = parent / study_id
         if not _ID.match(study_id) or not (folder / _MANIFEST).is_file():
-            raise _no_such_study(paths, study_id)
+            raise _no_such_study(parent, study_id)
         return cls(folder, _read_manifest(folder))
 
     @property
     def id(self) -> str:
         """The name people use for it."""
         return self.manifest.id
+
+    @property
+    def calibrates(self) -> bool:
+        """Is it a calibration?"""
+        return self.folder.parent.name == CALIBRATIONS
 
     @property
     def optuna_journal(self) -> Path:
@@ -109,24 +116,36 @@ class Study:
             return StudyStatus.INTERRUPTED
         return manifest.status
 
-    def resume(self) -> None:
+    def resume(self, *, options: Mapping[str, Any] | None = None) -> None:
         """Make this process the runner again; a proof of something else goes.
+
+        `options` replaces those of the run before. Raises as `refuse_resume`.
+        """
+        self.refuse_resume()
+        atomic.remove(self.folder / _PROOF)
+        self._update(
+            status=StudyStatus.RUNNING,
+            reason="",
+            ended_at="",
+            runner=clock.this_process(),
+            options=self.manifest.options if options is None else options,
+        )
+
+    def refuse_resume(self) -> None:
+        """Asked before anything else is looked at: the baseline of a run under way is not in force.
 
         Raises:
             BusyError: another process runs it.
             UsageError: it is proven, there is nothing left to do.
         """
         if self.status is StudyStatus.RUNNING and self.manifest.runner != clock.this_process():
-            raise BusyError(f"study {self.id} is still running")
+            what = "calibration" if self.calibrates else "study"
+            raise BusyError(f"{what} {self.id} is still running")
         if self.status is StudyStatus.PROVEN:
             raise UsageError(
                 f"study {self.id} is proven already",
                 hint=f"`ktune freeze {self.id} -o policy.yaml`",
             )
-        atomic.remove(self.folder / _PROOF)
-        self._update(
-            status=StudyStatus.RUNNING, reason="", ended_at="", runner=clock.this_process()
-        )
 
     def discard(self) -> bool:
         """Remove a study in which nothing was measured; False when there is something to keep."""
@@ -210,20 +229,23 @@ class Study:
             return ""
 
 
-def list_studies(paths: StatePaths) -> Iterator[Study | RecordError]:
-    """All studies, oldest first; one that can't be read comes as its error."""
-    for name in _ids(paths):
+def list_studies(paths: StatePaths, *, under: Path | None = None) -> Iterator[Study | RecordError]:
+    """All studies, oldest first; one that can't be read comes as its error.
+
+    `under`: as in `Study.open`.
+    """
+    for name in _ids(under or paths.studies):
         try:
-            yield Study.open(paths, name)
+            yield Study.open(paths, name, under=under)
         except RecordError as error:
             yield error
         except UsageError:
             continue
 
 
-def _ids(paths: StatePaths) -> list[str]:
+def _ids(parent: Path) -> list[str]:
     try:
-        return sorted(name for name in os.listdir(paths.studies) if _ID.match(name))
+        return sorted(name for name in os.listdir(parent) if _ID.match(name))
     except FileNotFoundError:
         return []
 
@@ -241,12 +263,13 @@ def _claim_folder(parent: Path, study_id: str) -> tuple[Path, str]:
         return parent / name, name
 
 
-def _no_such_study(paths: StatePaths, study_id: str) -> UsageError:
+def _no_such_study(parent: Path, study_id: str) -> UsageError:
     import difflib
 
-    near = difflib.get_close_matches(study_id, _ids(paths), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(study_id, _ids(parent), n=3, cutoff=0.5)
+    what = "calibration" if parent.name == CALIBRATIONS else "study"
     return UsageError(
-        f"no study {study_id!r} in {paths.studies}",
+        f"no {what} {study_id!r} in {parent}",
         hint=f"did you mean {', '.join(near)}?" if near else "`ktune studies list` shows them",
     )
 

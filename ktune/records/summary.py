@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from ktune.kernel.values import Value
 from ktune.records.front import Front, read_front
+from ktune.records.readiness import Readiness, read_readiness
 from ktune.records.shares import window_shares
 from ktune.records.study import Study
 from ktune.records.types import Arm, Phase, Proof, ProofOutcome, StudyStatus, WindowRecord
@@ -70,6 +71,28 @@ def _head(study: Study) -> Iterator[str]:
         if isinstance(host.get("mem"), int):
             said.append(f"{host['mem'] / 1024**3:.1f} GiB")
         yield f"  host        {', '.join(said)}"
+    found = read_readiness(study.folder)
+    if found is not None:
+        yield from _calibration(found)
+
+
+def _calibration(found: Readiness) -> Iterator[str]:
+    """What was known of the noise before the search."""
+    proof, noise = found.proof, found.noise
+    of = f"calibration {found.source}" if found.source else "before the search"
+    yield (
+        f"  calibration {found.pairs} pairs, {of}: sd of a pair {noise.sd:.2%} (at most "
+        f"{noise.high:.2%})"
+    )
+    if proof.gain > 0:
+        yield (
+            f"              a gain of {proof.gain:.2%} is shown in {proof.power:.0%} of proofs of "
+            f"{proof.pairs_allowed} pairs: {'ready' if found.ready else 'NOT ready'}"
+        )
+    for problem in found.problems:
+        yield f"              not ready: {problem}"
+    for item in found.helps:
+        yield f"              would help: {item}"
 
 
 def _found(study: Study, proof: Proof | None) -> Iterator[str]:
@@ -187,7 +210,7 @@ def _windows(records: tuple[WindowRecord, ...]) -> Iterator[str]:
             f"  search      {shares.new} windows of new candidates, {shares.again} measured the "
             f"best again ({shares.share:.0%})"
         )
-    proving = [record for record in records if record.pair is not None]
+    proving = [record for record in records if record.phase in (Phase.DECISION, Phase.AFTER)]
     voided = {
         Arm.BASELINE: sum(r.arm is Arm.BASELINE and r.validity != "valid" for r in proving),
         Arm.CANDIDATE: sum(r.arm is Arm.CANDIDATE and r.validity == "void" for r in proving),

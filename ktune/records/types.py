@@ -30,14 +30,14 @@ class StudyStatus(StrEnum):
 class Phase(StrEnum):
     """What a window was measured for; only `decision` and `after` count as evidence."""
 
+    CALIBRATION = "calibration"
+    """The baseline against itself, in coin-ordered pairs."""
+    SWITCHING = "switching"
+    """Blocks B-B-A between the pairs: what a switch leaves behind."""
     LEARNING = "learning"
     FINALISTS = "finalists"
     DECISION = "decision"
     AFTER = "after"
-    CALIBRATION = "calibration"
-    """The baseline against itself, in coin-ordered pairs."""
-    SWITCHING = "switching"
-    """Blocks A-B-B-A: what a switch leaves behind."""
 
 
 class Arm(StrEnum):

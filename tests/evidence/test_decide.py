@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ktune.evidence.coin import Order
-from ktune.evidence.decide import Outcome, Rule, Test, decide
+from ktune.evidence.decide import Outcome, Rule, Test, decide, fewest_pairs
 from ktune.evidence.pairs import PairResult, PairState, log_gain_of
 from tests.evidence.simulated import measured
 
@@ -209,3 +209,18 @@ def test_an_outlier_is_one_win_however_far_out(values: list[float], data: st.Dat
     near, wild = decide(measured(values), rule), decide(measured(far), rule)
     assert wild.primary.sign_e == near.primary.sign_e
     assert wild.pairs == near.pairs
+
+
+def test_the_fewest_pairs_that_can_prove_anything_do() -> None:
+    for level in (0.49, 0.05, 0.005, 1e-6):
+        fewest = fewest_pairs(level, 1000)
+        assert fewest is not None
+        for count, proven in ((fewest, True), (fewest - 1, False)):
+            if count >= 2:
+                rule = Rule(alpha=level, min_pairs=2, max_pairs=count)
+                best = [
+                    PairResult(draw, Order.BASELINE_FIRST, PairState.MEASURED, 1.0)
+                    for draw in range(count)
+                ]
+                assert (decide(best, rule).outcome is Outcome.IMPROVED) == proven
+    assert fewest_pairs(0.05, 4) is None and fewest_pairs(0.05, 30) == 5

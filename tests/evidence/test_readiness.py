@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from ktune.evidence.binomial import lower_limit
 from ktune.evidence.chisquare import chi_square_above, chi_square_quantile
+from ktune.evidence.fisher import f_cdf, f_quantile
 from ktune.evidence.readiness import (
-    against_control,
     autocorrelation,
+    averaging,
     mean_effect,
     order_effect,
     second_against_first,
@@ -82,20 +83,49 @@ def test_autocorrelation_of_a_switching_and_of_a_slow_series() -> None:
     assert autocorrelation([0.3] * 5) == 0.0
 
 
-def test_carry_over_is_told_from_drift() -> None:
-    """Both kinds of blocks drift alike; only one has something left behind."""
-    rng = random.Random(4)
+@pytest.mark.parametrize("values", [5, 9, 19])
+def test_what_is_said_to_be_found_four_times_in_five_is(values: int) -> None:
+    """The stated effect is that of the spread seen; here of the true one, by many samples."""
+    rng, runs = random.Random(4), 1500
+    samples = [[gauss(rng) for _ in range(values)] for _ in range(runs)]
+    mean_square = sum(((e := mean_effect(xs)).high - e.low) ** 2 for xs in samples) / runs
+    stated = mean_effect(samples[0])
+    half = math.sqrt(mean_square) / 2
+    effect = stated.detectable * half / ((stated.high - stated.low) / 2)
+    found = sum(mean_effect([x + effect for x in xs]).found for xs in samples)
+    assert 0.75 < found / runs < 0.85
+    none = sum(mean_effect(xs).found for xs in samples)
+    assert lower_limit(none, runs, 0.99) <= 0.01
 
-    def found(carry: float) -> int:
-        hits = 0
-        for _ in range(400):
-            blocks = [0.1 + carry + 0.02 * gauss(rng) for _ in range(5)]
-            control = [0.1 + 0.02 * gauss(rng) for _ in range(5)]
-            hits += against_control(blocks, control).found
-        return hits
 
-    assert lower_limit(found(0.0), 400, 0.99) <= 0.01
-    assert found(0.1) > 390
+@pytest.mark.parametrize(("above", "below"), [(6.2, 9), (2, 3), (25.5, 39), (150, 7)])
+def test_fishers_f_agrees_with_scipy(above: float, below: float) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for probability in (0.01, 0.05, 0.5, 0.95, 0.99):
+        expected = stats.f.ppf(probability, above, below)
+        assert f_quantile(probability, above, below) == pytest.approx(expected, rel=1e-8)
+        assert f_cdf(expected, above, below) == pytest.approx(probability, rel=1e-8)
+
+
+def test_the_limits_of_averaging_hold_in_nine_of_ten_for_noise_within_the_windows() -> None:
+    rng, runs = random.Random(5), 1000
+    missed = 0
+    for _ in range(runs):
+        found = averaging([(gauss(rng), gauss(rng)) for _ in range(10)])
+        missed += not found.low <= 1 / math.sqrt(2) <= found.high
+    assert lower_limit(missed, runs, 0.99) <= 0.10
+
+
+def test_noise_that_lasts_does_not_average_out() -> None:
+    rng = random.Random(6)
+    pairs, state = [], 0.0
+    for _ in range(40):
+        state += gauss(rng)
+        pairs.append((state + 0.1 * gauss(rng), state + 0.1 * gauss(rng)))
+    assert averaging(pairs).low > 1
+    assert averaging([(1.0, 1.0)] * 10).high == math.inf
+    with pytest.raises(ValueError, match="6 pairs"):
+        averaging(pairs[:5])
 
 
 @given(ratios)

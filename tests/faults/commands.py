@@ -95,6 +95,13 @@ class Bench:
         assert running.alive, running.end().err
         return running
 
+    def calibrate_until_hooked(self) -> Running:
+        """The same for a `calibrate`."""
+        running = self.start("calibrate", str(self.profile), "--seed", "1", "--quiet")
+        wait_until(lambda: (self.folder / "reached").exists() or not running.alive, 60)
+        assert running.alive, running.end().err
+        return running
+
     def start(self, *words: str, joins: Sequence[Path] = (), before: Sequence[str] = ()) -> Running:
         """Start one command."""
         entering = "".join(f"echo $$ > {folder}/cgroup.procs && " for folder in joins)

@@ -296,6 +296,87 @@ def test_without_a_free_pid_at_the_start_nothing_is_written(
     assert nothing_pending(net_bench)
 
 
+# --- calibrations ---------------------------------------------------------------------------------
+
+
+def test_a_calibration_killed_while_it_switches_is_undone_and_goes_on(
+    net_bench: Bench, before: Before
+) -> None:
+    net_bench.hook(HOLD)
+    running = net_bench.calibrate_until_hooked()
+    assert not before.holds()
+    (shown,) = net_bench.run("status", "--json").json["running"]
+    assert shown["pid"] == running.pid
+    assert f"running: calibration {shown['calibration']} (faults)" in net_bench.run("status").out
+    running.kill()
+    wait_until(before.holds)
+    wait_until(lambda: nothing_pending(net_bench))
+    assert net_bench.run("status", "--json").json["running"] == []
+    (listed,) = net_bench.run("studies", "list", "--json").json
+    assert (listed["kind"], listed["status"]) == ("calibration", "interrupted")
+    assert "no answer yet" in listed["noise"]
+    assert "go on: " in net_bench.run("report", listed["id"]).out
+    net_bench.hook("")
+    ended = net_bench.run("calibrate", "--resume", listed["id"], "--quiet", "--json")
+    assert ended.json["pairs"] == 10
+    assert before.holds()
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.full),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.full),
+    ],
+)
+def test_a_signal_restores_and_names_the_command_that_resumes_the_calibration(
+    net_bench: Bench, before: Before, name: signal.Signals, code: int
+) -> None:
+    net_bench.hook(HOLD)
+    running = net_bench.calibrate_until_hooked()
+    assert not before.holds()
+    running.signal(name)
+    ended = running.end()
+    assert ended.code == code
+    assert before.holds()
+    assert "every knob is restored" in ended.err
+    assert "calibrate --resume" in ended.err
+    assert nothing_pending(net_bench)
+
+
+@pytest.mark.full
+def test_a_calibration_killed_with_its_guardian_is_restored_by_the_next_one(
+    net_bench: Bench, before: Before
+) -> None:
+    net_bench.hook(HOLD)
+    net_bench.calibrate_until_hooked().kill_with_guardian()
+    assert not before.holds()
+    (listed,) = net_bench.run("studies", "list", "--json").json
+    net_bench.hook("")
+    ended = net_bench.run("calibrate", "--resume", listed["id"], "--json")
+    assert "restored what run" in ended.err
+    assert ended.json["pairs"] == 10
+    assert before.holds()
+    assert nothing_pending(net_bench)
+
+
+@pytest.mark.full
+def test_a_calibration_that_runs_is_not_resumed_beside_itself(
+    net_bench: Bench, before: Before
+) -> None:
+    net_bench.hook(HOLD)
+    running = net_bench.calibrate_until_hooked()
+    (listed,) = net_bench.run("studies", "list", "--json").json
+    second = net_bench.run("calibrate", "--resume", listed["id"])
+    assert second.code == 6
+    assert f"calibration {listed['id']} is still running" in second.err
+    assert running.alive
+    running.signal(signal.SIGINT)
+    assert running.end().code == 130
+    assert before.holds()
+
+
 # --- the disk -------------------------------------------------------------------------------------
 
 

@@ -17,9 +17,10 @@ from ktune.kernel.values import Value
 from ktune.measure.scope import EphemeralScope
 from ktune.measure.window import Poll, Validity, WindowResult
 from ktune.modes.bench import Bench
-from ktune.modes.calibration import Calibration, calibration_on
+from ktune.modes.calibrating import next_sequence
+from ktune.modes.calibration import Calibration, calibration_on, candidate_of
 from ktune.modes.prepare import host_record
-from ktune.modes.settings import Overrides, guardrails_of, settings_of
+from ktune.modes.settings import Overrides, Settings, guardrails_of, settings_of
 from ktune.modes.stage import lease_tunable
 from ktune.modes.tuning import Tuning
 from ktune.profile.host import host_facts
@@ -148,8 +149,7 @@ class Rig:
             )
 
     @contextmanager
-    def calibration(self, source: Simulated, pairs: int = 10) -> Iterator[Calibration]:
-        settings = settings_of(self.plan.profile, Overrides(), drawn_seed=0)
+    def bench(self, source: Simulated) -> Iterator[Bench]:
         with open_lease(
             [lease_tunable(knob) for knob in (*self.plan.knobs, *self.plan.fixed)],
             LeaseRequest(self.study.id, "test", "tester"),
@@ -157,7 +157,7 @@ class Rig:
             namespace=self.scope.ref,
         ) as lease:
             source.lease = lease
-            bench = Bench(
+            yield Bench(
                 lease=lease,
                 source=source,
                 study=self.study,
@@ -165,10 +165,22 @@ class Rig:
                 baseline=dict(self.plan.baseline),
                 settle_s={},
                 observe=self.told.append,
+                sequence=next_sequence(self.study),
             )
-            made = calibration_on(bench, self.plan, settings, count=pairs, observe=self.told.append)
-            made.runs = RUNS
-            yield made
+
+    @property
+    def settings(self) -> Settings:
+        return settings_of(self.plan.profile, Overrides(), drawn_seed=0)
+
+    @contextmanager
+    def calibration(self, source: Simulated) -> Iterator[Calibration]:
+        with self.bench(source) as bench:
+            yield calibration_on(
+                bench,
+                self.settings,
+                candidate=candidate_of(self.plan),
+                observe=self.told.append,
+            )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from pathlib import Path
@@ -10,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from ktune.evidence.coin import Order, toss
-from ktune.evidence.pairs import PairResult, PairState
+from ktune.evidence.pairs import PairState
 from ktune.modes.bench import Disturbed
-from ktune.modes.calibration import RESULT, candidate_of, write_result
+from ktune.modes.calibration import candidate_of
 from ktune.modes.modes import Emergency
-from ktune.modes.readiness import Readiness, judge
-from ktune.modes.settings import Overrides, settings_of
-from ktune.records.types import Arm, Phase, WindowRecord
+from ktune.modes.readiness import judge
+from ktune.modes.resume import pairs_of
+from ktune.records.readiness import Readiness, read_readiness, write_readiness
+from ktune.records.types import Arm, Phase
 from ktune.report.progress import Note, PairDone
 from tests.modes.rig import FIN, PROBES, PROFILE, RUNS, Rig, Simulated, Speed, Values, rig
 from tests.modes.test_tuning import flat, in_scope
@@ -28,10 +30,16 @@ CONSTRAINED = PROFILE.replace(
 
 
 def calibrate(
-    tmp_path: Path, speed: Speed = flat, *, noise: float = 0.005, text: str = PROFILE
+    tmp_path: Path,
+    speed: Speed = flat,
+    *,
+    noise: float = 0.005,
+    text: str = PROFILE,
+    pairs: int = 10,
 ) -> tuple[Readiness, Rig]:
     with rig(tmp_path, text) as it, it.calibration(Simulated(speed, noise=noise)) as calibration:
-        return calibration.run(), it
+        calibration.measure(pairs)
+        return judge(calibration.pairs, calibration.records, it.settings, runs=RUNS), it
 
 
 def test_a_quiet_workload_is_ready(tmp_path: Path) -> None:
@@ -59,34 +67,16 @@ def test_what_is_said_to_help_does(tmp_path: Path) -> None:
     found, it = calibrate(tmp_path, noise=0.05)
     mei = re.search(r"mei: ([0-9.]+)%", " ".join(found.helps))
     assert mei is not None
-    settings = settings_of(it.plan.profile, Overrides(), drawn_seed=0)
-    larger = dataclasses.replace(settings, mei_log=math.log1p(float(mei[1]) / 100))
-    pairs = _pairs_of(it)
-    assert judge(pairs, it.study.windows().records, larger, runs=RUNS).ready
-
-
-def _pairs_of(it: Rig) -> list[PairResult]:
-    """Rebuilt from what is on record."""
-    goals = settings_of(it.plan.profile, Overrides(), drawn_seed=0).goals
-    windows: dict[int, dict[Arm, WindowRecord]] = {}
-    for row in it.study.windows().records:
-        if row.phase is Phase.CALIBRATION and row.pair is not None:
-            windows.setdefault(row.pair, {})[row.arm] = row
-    return [
-        PairResult(
-            draw,
-            toss(11, "calibration", draw),
-            PairState.MEASURED,
-            goals.gain(both[Arm.BASELINE].metrics, both[Arm.CANDIDATE].metrics),
-        )
-        for draw, both in windows.items()
-    ]
+    larger = dataclasses.replace(it.settings, mei_log=math.log1p(float(mei[1]) / 100))
+    records = it.study.windows().records
+    pairs = pairs_of(records, Phase.CALIBRATION, it.settings.goals)
+    assert judge(pairs, records, larger, runs=RUNS).ready
 
 
 def test_the_pairs_are_of_the_baseline_alone_and_in_the_order_of_the_coin(tmp_path: Path) -> None:
     source = Simulated(flat)
     with rig(tmp_path) as it, it.calibration(source) as calibration:
-        calibration.run()
+        calibration.measure(10)
         records = it.study.windows().records
     own = [record for record in records if record.phase is Phase.CALIBRATION]
     assert len(own) == 20 and all(record.assignment == it.plan.baseline for record in own)
@@ -103,12 +93,15 @@ def test_it_switches_under_the_lease_and_restores(tmp_path: Path) -> None:
         before = in_scope(it, FIN)
         with it.calibration(source) as calibration:
             assert calibration.candidate == {FIN: 30}
-            calibration.run()
+            calibration.measure(10)
         assert in_scope(it, FIN) == before
-    assert sum(values[FIN] == 30 for values in source.seen) == 10
-    assert sum(values[FIN] == 60 for values in source.seen) == 30
-    blocks = [r.arm for r in it.study.windows().records if r.phase is Phase.SWITCHING]
-    assert blocks == [Arm.BASELINE, Arm.CANDIDATE, Arm.CANDIDATE, Arm.BASELINE] * 5
+    assert sum(values[FIN] == 30 for values in source.seen) == 18
+    assert sum(values[FIN] == 60 for values in source.seen) == 29
+    records = it.study.windows().records
+    phases = "".join("c" if r.phase is Phase.CALIBRATION else "s" for r in records)
+    assert phases == "cc" + "ssscc" * 9
+    blocks = [r.arm for r in records if r.phase is Phase.SWITCHING]
+    assert blocks == [Arm.CANDIDATE, Arm.CANDIDATE, Arm.BASELINE] * 9
 
 
 def test_without_an_expert_setting_one_knob_is_moved_far(tmp_path: Path) -> None:
@@ -140,7 +133,7 @@ def test_a_window_that_begins_too_early_after_a_switch_is_found(tmp_path: Path) 
         return 70.0 if switched else 100.0
 
     found, _ = calibrate(tmp_path, cold, text=EXPERT)
-    assert found.warm_up is not None and found.warm_up.found and found.warm_up.mean > 0.3
+    assert found.warm_up is not None and found.warm_up.found and found.warm_up.mean < -0.3
     assert any("after a switch" in remark for remark in found.remarks)
 
 
@@ -164,7 +157,7 @@ def test_a_baseline_that_fails_ends_it(tmp_path: Path) -> None:
         it.calibration(Simulated(lambda values, number: 0.0)) as calibration,
         pytest.raises(Disturbed, match="under the baseline itself"),
     ):
-        calibration.run()
+        calibration.measure(10)
 
 
 def test_a_constraint_too_noisy_for_its_margin_is_named(tmp_path: Path) -> None:
@@ -180,7 +173,7 @@ def test_a_rule_that_fires_on_identical_settings_is_said(tmp_path: Path) -> None
             return 100.0
 
         with it.calibration(Simulated(knows, noise=0.001)) as calibration:
-            calibration.run()
+            calibration.measure(10)
             settings = calibration.settings
             biased = [
                 dataclasses.replace(pair, gain=pair.gain + 0.05)
@@ -198,14 +191,94 @@ def test_guardrails_end_it_like_a_run(tmp_path: Path) -> None:
         calibration.bench.guardrails.quiet = lambda: True  # type: ignore[method-assign]
         calibration.keeper.rest = lambda: None
         with pytest.raises(Emergency):
-            calibration.run()
+            calibration.measure(10)
 
 
 def test_the_answer_is_written_beside_its_windows(tmp_path: Path) -> None:
-    import json
-
     found, it = calibrate(tmp_path)
-    write_result(it.study, found, {PROBES: 3})
-    data = json.loads((it.study.folder / RESULT).read_text())
-    assert data["ready"] is True and data["switched_to"] == {PROBES: 3}
-    assert data["noise"]["high"] == found.noise.high
+    found = dataclasses.replace(found, switched_to={PROBES: 3})
+    write_readiness(it.study.folder, found)
+    assert read_readiness(it.study.folder) == found
+
+
+def test_the_time_to_wait_is_a_number(tmp_path: Path) -> None:
+    """After each switch speed falls by 20 %, 4 %, ... for one window after another."""
+    fin: list[object] = [60]
+    since = [9]
+
+    def fading(values: Values, _: int) -> float:
+        since[0] = since[0] + 1 if values[FIN] == fin[0] else 0
+        fin[0] = values[FIN]
+        return 100.0 * (1 - 0.2 * 0.2 ** since[0])
+
+    text = EXPERT.replace("  metrics:", "  measure: {count: 1000, unit: ops}\n  metrics:")
+    found, _ = calibrate(tmp_path, fading, noise=0.001, text=text, pairs=12)
+    assert found.carry_over is not None and found.carry_over.found
+    assert found.lasting is not None and found.lasting.found
+    wait = found.waiting
+    assert wait.enough and wait.settle_now_s == 0
+    # log(20 / .2) / log(5) = 2.9 windows until a tenth of the MEI of 2 % is left
+    assert 2.5 * found.window_s < wait.settle_s < 3.5 * found.window_s
+    assert wait.warm_up is not None and 2500 < wait.warm_up < 3500 and wait.unit == "ops"
+    assert any("settle:" in remark and "warm_up:" in remark for remark in found.remarks)
+
+
+def test_where_nothing_is_left_behind_the_wait_stays(tmp_path: Path) -> None:
+    text = EXPERT.replace("  metrics:", "  settle: 1ms\n  metrics:")
+    found, _ = calibrate(tmp_path, text=text)
+    assert found.waiting.settle_s == found.waiting.settle_now_s == 0.001 and found.waiting.enough
+
+
+def test_what_the_first_window_after_a_switch_has_lost_is_over_in_the_second(
+    tmp_path: Path,
+) -> None:
+    left = {"behind": False}
+
+    def dirty(values: Values, _: int) -> float:
+        slow, left["behind"] = left["behind"], values[FIN] == 30
+        return 80.0 if slow and values[FIN] == 60 else 100.0
+
+    found, _ = calibrate(tmp_path, dirty, text=EXPERT)
+    assert found.lasting is not None and not found.lasting.found
+    assert found.waiting.enough
+    assert 0 < found.waiting.settle_s <= 1.2 * found.window_s
+
+
+@pytest.mark.parametrize(
+    ("season", "helps"), [(0, "if the noise averages out"), (1, "hardly longer windows")]
+)
+def test_longer_windows_are_advised_by_how_the_noise_averages_out(
+    tmp_path: Path, season: int, helps: str
+) -> None:
+    """A slow wave is the same in both windows of a pair, and is not lost in a longer one."""
+    found, _ = calibrate(
+        tmp_path,
+        lambda _, number: 100.0 * math.exp(season * 0.4 * math.sin(number / 3)),
+        noise=0.05,
+        pairs=20,
+    )
+    assert found.averaging is not None
+    assert any(helps in item for item in found.helps)
+
+
+def test_an_interrupted_one_goes_on_where_it_was(tmp_path: Path) -> None:
+    class Cut(Exception):
+        pass
+
+    def cut(number: int) -> None:
+        if number == 22:
+            raise Cut
+
+    with rig(tmp_path, EXPERT) as it:
+        with it.calibration(Simulated(flat, before=cut)) as calibration, pytest.raises(Cut):
+            calibration.measure(10)
+        with it.calibration(Simulated(flat, seed=2)) as calibration:
+            assert calibration.counted == 5 and calibration.blocks == 4
+            calibration.measure(10)
+        records = it.study.windows().records
+        found = judge(calibration.pairs, calibration.records, it.settings, runs=RUNS)
+    assert found.pairs == 10
+    assert len({record.seq for record in records}) == len(records)
+    gaps = [b.seq - a.seq for a, b in itertools.pairwise(records)]
+    assert sorted(gaps)[-2:] == [1, 2], "the windows around the interruption are no neighbours"
+    assert found.carry_over is not None and found.carry_over.values == 8
