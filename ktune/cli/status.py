@@ -26,7 +26,7 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     """Its arguments."""
     parser = subparsers.add_parser(
         "status",
-        help="policies in force and how they are watched, pending journals, running studies and calibrations",
+        help="policies in force and how they are watched, pending journals, what runs",
         description="Shows what is in force, what dead runs left behind and what runs now. "
         "Changes nothing; `ktune verify` compares with the kernel.",
     )

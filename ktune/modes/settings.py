@@ -10,6 +10,7 @@ from ktune.evidence.pairs import Direction, log_gain_of, log_margin_of
 from ktune.modes.guardrails import Guardrails, PressureLimit
 from ktune.modes.scoring import Goals, Limit
 from ktune.profile.model import Profile
+from ktune.profile.workload import Amount
 from ktune.search.baseline import Goal
 
 
@@ -111,7 +112,9 @@ def _window_of(profile: Profile) -> WindowSettings:
     return WindowSettings(
         settle_s=workload.settle,
         warm_up=workload.warm_up.count if workload.warm_up else 0,
-        measure=Work(amount.count, amount.unit) if amount and amount.count else None,
+        measure=(
+            Work(amount.count, amount.unit) if isinstance(amount, Amount) and amount.count else None
+        ),
     )
 
 
