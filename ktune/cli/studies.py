@@ -16,7 +16,7 @@ from ktune.records.codec import RecordError, encode
 from ktune.records.paths import StatePaths
 from ktune.records.readiness import read_readiness
 from ktune.records.study import Study, list_studies
-from ktune.records.summary import report_lines, without_secrets
+from ktune.records.summary import report_lines, search_document, without_secrets
 
 
 def add_parser(subparsers: SubParsers) -> ArgumentParser:
@@ -32,6 +32,11 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     show.add_argument("--json", action="store_true", help="everything on record, as JSON")
     export = actions.add_parser("export", help="everything on record as one JSON document")
     export.add_argument("study", metavar="STUDY")
+    export.add_argument(
+        "--rows",
+        action="store_true",
+        help="only settings and scores, for `tune --warm-start` here or elsewhere",
+    )
     export.add_argument("-o", "--output", metavar="FILE", default="-", help="default: the terminal")
     return parser
 
@@ -43,7 +48,7 @@ def run(args: Namespace) -> int:
         return _list(paths, as_json=args.json)
     study = open_record(paths, args.study)
     if args.action == "export":
-        return _export(study, args.output)
+        return _export(study, args.output, rows=args.rows)
     if args.json:
         print_json(_document(study))
     else:
@@ -145,6 +150,7 @@ def _document(study: Study) -> dict[str, Any]:
         "format": "ktune-study-1",
         "status": study.status.value,
         "manifest": encode(study.manifest) | {"storage": without_secrets(study.manifest.storage)},
+        "search": search_document(study),
         "windows": [encode(record) for record in log.records],
         "windows_torn": log.torn,
         "proof": None if proof is None else encode(proof),
@@ -152,8 +158,9 @@ def _document(study: Study) -> dict[str, Any]:
     }
 
 
-def _export(study: Study, output: str) -> int:
-    text = json.dumps(_document(study), indent=1, allow_nan=False) + "\n"
+def _export(study: Study, output: str, *, rows: bool) -> int:
+    document = _rows(study) if rows else _document(study)
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     if output == "-":
         sys.stdout.write(text)
         return ExitCode.OK
@@ -161,5 +168,15 @@ def _export(study: Study, output: str) -> int:
         atomic.write_text(Path(output), text)
     except OSError as error:
         raise UsageError(f"{output}: {error.strerror}") from error
-    say(f"{study.id}: {len(study.windows().records)} windows written to {output}")
+    if rows:
+        say(f"{study.id}: {len(document['rows'])} settings written to {output}")
+    else:
+        say(f"{study.id}: {len(document['windows'])} windows written to {output}")
     return ExitCode.OK
+
+
+def _rows(study: Study) -> dict[str, Any]:
+    from ktune.modes.warm_start import shared_rows
+
+    found: dict[str, Any] = encode(shared_rows(study))
+    return found

@@ -59,6 +59,21 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     parser.add_argument("--trials", type=whole_number(1), help="default: the profile's")
     parser.add_argument("--time", metavar="DURATION", help="such as 10m; default: the profile's")
     parser.add_argument("--seed", type=whole_number(0), help="of everything random")
+    parser.add_argument(
+        "--space",
+        choices=("full", "projected"),
+        help="projected: along a few random directions through all knobs; default: the profile's",
+    )
+    parser.add_argument(
+        "--dimensions", type=whole_number(1), help="of a projected space; default: the profile's"
+    )
+    parser.add_argument(
+        "--warm-start",
+        metavar="STUDY|FILE",
+        action="append",
+        default=[],
+        help="first measure the best settings of an earlier study or a file of rows (repeatable)",
+    )
     parser.add_argument("--search-only", action="store_true", help="stop before the confirmation")
     parser.add_argument(
         "--require-ready",
@@ -80,6 +95,8 @@ def run(args: Namespace) -> int:
         raise UsageError("--confirm STUDY and --trial N belong together")
     if args.pareto and (args.profile is None or args.search_only):
         raise UsageError("--pareto is for the search of a PROFILE, and stops before any proof")
+    if args.profile is None and args.warm_start:
+        raise UsageError("--warm-start is for a new study: a resumed one keeps what it began with")
     options = _options(args)
     if args.dry_run:
         return _dry_run(args)
@@ -108,13 +125,21 @@ def _options(args: Namespace) -> RunOptions:
         raise UsageError(f"--time: {error}", hint="such as 90s, 10m, 1h") from None
     return RunOptions(
         overrides=Overrides(
-            args.sampler, args.storage, args.trials, time_s, args.seed, args.pareto
+            args.sampler,
+            args.storage,
+            args.trials,
+            time_s,
+            args.seed,
+            args.pareto,
+            args.space,
+            args.dimensions,
         ),
         keep_scope=args.keep_scope,
         coexist=args.coexist,
         search_only=args.search_only,
         picks=tuple(dict.fromkeys(args.trial)),
         require_ready=args.require_ready,
+        warm_start=tuple(args.warm_start),
     )
 
 
@@ -129,7 +154,7 @@ def _dry_run(args: Namespace) -> int:
 def _tell(args: Namespace, result: RunResult) -> int:
     from ktune.records.codec import encode
     from ktune.records.front import read_front
-    from ktune.records.summary import report_lines
+    from ktune.records.summary import report_lines, search_document
 
     code = _exit_code(result)
     front = read_front(result.study.folder) if result.outcome == "unconfirmed" else None
@@ -143,6 +168,7 @@ def _tell(args: Namespace, result: RunResult) -> int:
                 "netns": result.kept_netns,
                 "foreign": [item.to_json() for item in result.foreign],
                 **({} if front is None else {"front": encode(front.points)}),
+                "search": search_document(result.study),
             }
         )
         return code

@@ -7,7 +7,7 @@ they are never the reported gain.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ktune.kernel.tunable import Assignment
@@ -15,6 +15,7 @@ from ktune.measure.window import Validity
 from ktune.modes.bench import Bench, Disturbed, Measured
 from ktune.modes.machine import GuardrailCrossed
 from ktune.modes.modes import ModeKeeper
+from ktune.modes.search_setup import SearchSetup
 from ktune.modes.settings import Settings
 from ktune.records.types import Arm, Phase
 from ktune.report.progress import BestSoFar, Note, Observer, PhaseStarted, WindowDone
@@ -40,11 +41,11 @@ _BASELINE_EVERY_CONTENDER = 2
 
 @dataclass
 class Learning:
-    """One search. `open_search(dropped)` opens it without the knobs that are no longer ours;
-    `used_s` is the time that earlier runs of the same study have spent."""
+    """One search. `setup` opens it without the knobs that are no longer ours; `used_s` is the time
+    that earlier runs of the same study have spent."""
 
     bench: Bench
-    open_search: Callable[[Collection[str]], Search]
+    setup: SearchSetup
     settings: Settings
     keeper: ModeKeeper
     observe: Observer
@@ -56,7 +57,7 @@ class Learning:
     _spent: int = 0
 
     def __post_init__(self) -> None:
-        self.search = self.open_search(self._without)
+        self.search = self.setup.open(self._without)
 
     def close(self) -> None:
         """Give the storage free."""
@@ -71,9 +72,7 @@ class Learning:
             stop_after=self.settings.trials if self.settings.pareto else self.settings.stop_after,
             minimum_gain=self.settings.mei_log,
         )
-        self.observe(
-            PhaseStarted(Phase.LEARNING, f"sampler {self.settings.sampler}", rules.trials, "trials")
-        )
+        self.observe(PhaseStarted(Phase.LEARNING, self.setup.text, rules.trials, "trials"))
         started_s = time.monotonic() - self.used_s
         self._measure_baseline(Phase.LEARNING)
         since_baseline = 0
@@ -107,7 +106,7 @@ class Learning:
         self._spent += _counted(self.search)
         self.search.close()
         self._without = set(self.bench.dropped)
-        self.search = self.open_search(self._without)
+        self.search = self.setup.open(self._without)
         self._unrevised.clear()
         self._best_told = 0.0
         self._measure_baseline(Phase.LEARNING)

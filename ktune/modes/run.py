@@ -16,10 +16,12 @@ from ktune.modes.prepare import (
     refuse_changed,
     restored_text,
 )
+from ktune.modes.search_setup import new_record
 from ktune.modes.settings import Overrides, Settings, settings_of
 from ktune.modes.short_calibration import calibrate_before_search
 from ktune.modes.stage import Stage, stage
 from ktune.modes.tuning import Tuning
+from ktune.modes.warm_start import gather
 from ktune.profile.load import load_profile, parse_profile
 from ktune.profile.locate import profile_argument
 from ktune.profile.plan import Plan
@@ -30,6 +32,7 @@ from ktune.records.finalists import read_finalists
 from ktune.records.kept import KeptScopeRecord, remember
 from ktune.records.paths import StatePaths
 from ktune.records.readiness import Readiness
+from ktune.records.search import write_search
 from ktune.records.study import Study
 from ktune.records.types import StudyStatus
 from ktune.report.live import assignment_text, percent_text
@@ -50,6 +53,7 @@ class RunOptions:
     """Trials of a finished search to confirm."""
     require_ready: bool = False
     """End before the search when its proof can't resolve the MEI."""
+    warm_start: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,14 @@ def tune_profile(
     settings = settings_of(profile, options.overrides, drawn_seed=secrets.randbelow(2**31))
     _refuse_search(settings)
     _refuse_front(settings)
+    warm, notes = gather(
+        [*profile.search.warm_start, *options.warm_start], paths, plan, settings.goals
+    )
     study = Study.create(paths, manifest_of(plan, settings, argument))
+    record = replace(new_record(settings), warm=warm, warm_notes=notes)
+    write_search(study.folder, record)
+    for note in notes:
+        observe(Note(f"warm start from {note}"))
     return _execute(_Run(study, plan, settings, options, paths, observe))
 
 

@@ -24,6 +24,8 @@ class Overrides:
     time_s: float | None = None
     seed: int | None = None
     pareto: bool = False
+    space: str | None = None
+    dimensions: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Settings:
     baseline_every: int
     simplify: bool
     seed: int
+    space: str
+    dimensions: int
     goals: Goals
     rule: Rule
     after_pairs: int
@@ -85,6 +89,8 @@ def settings_of(profile: Profile, overrides: Overrides, *, drawn_seed: int) -> S
         baseline_every=search.baseline_every,
         simplify=search.simplify,
         seed=seed,
+        space=overrides.space or search.space.value,
+        dimensions=overrides.dimensions or search.dimensions,
         goals=goals,
         rule=Rule(
             alpha=promotion.alpha,

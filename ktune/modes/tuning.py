@@ -6,7 +6,7 @@ decided by pairs that the search never saw, and the gain by pairs that the decis
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -35,6 +35,7 @@ from ktune.modes.proof import (
     rule_record,
 )
 from ktune.modes.resume import Progressed, progress_of
+from ktune.modes.search_setup import SearchSetup
 from ktune.modes.settings import Settings, guardrails_of
 from ktune.modes.simplify import Simplifier
 from ktune.profile.plan import Plan
@@ -54,10 +55,7 @@ from ktune.records.types import (
     StudyStatus,
 )
 from ktune.report.progress import Note, Observer
-from ktune.search.samplers import SamplerName
-from ktune.search.space import Space
-from ktune.search.study import Search, open_search
-from ktune.search.trials import AssignmentKey, Origin, Ranked, key_of
+from ktune.search.trials import AssignmentKey, Ranked, key_of
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ class Tuning:
         with ExitStack() as stack:
             learning = Learning(
                 self.bench,
-                self._open_search,
+                SearchSetup(self._plan, self._study, self._settings, self._observe),
                 self._settings,
                 self._keeper,
                 self._observe,
@@ -276,37 +274,6 @@ class Tuning:
     @property
     def _direction(self) -> Direction:
         return direction_of(self._settings.goals)
-
-    def _open_search(self, dropped: Collection[str]) -> Search:
-        """The search over all knobs but `dropped`, in a study of its own in the same storage."""
-        plan, settings = self._plan, self._settings
-        dimensions = [item for item in plan.dimensions if item.key not in dropped]
-        searched = {dimension.key for dimension in dimensions}
-        baseline = {key: value for key, value in plan.baseline.items() if key not in dropped}
-        space = Space(dimensions, plan.relations, baseline)
-        search = open_search(
-            space,
-            name=" without ".join([self._study.id, *sorted(dropped)]),
-            journal=self._study.optuna_journal,
-            sampler=SamplerName(settings.sampler),
-            seed=settings.seed,
-            constraints=settings.search_goals.constraint_names,
-            objectives=[goal.metric for goal in settings.goals.objectives]
-            if settings.pareto
-            else [],
-            storage_url=settings.storage,
-        )
-        for origin, assignment in (
-            (Origin.BASELINE, plan.baseline),
-            *((Origin.EXPERT, expert) for expert in plan.expert),
-        ):
-            wanted = {key: value for key, value in assignment.items() if key in searched}
-            problem = space.why_not(wanted, enqueued=True)
-            if problem is None:
-                search.enqueue(wanted, origin)
-            elif origin is Origin.EXPERT:
-                self._observe(Note(f"expert setting left out: {problem}"))
-        return search
 
     def _log(self, before: State, event: Event, after: State) -> None:
         append_transition(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
 from ktune.evidence.decide import fewest_pairs
 from ktune.profile.fields import Duration, Flag, Model, Name, Number, Percent, Whole, wrong
@@ -134,6 +134,16 @@ class Sampler(StrEnum):
     QMC = "qmc"
 
 
+class SpaceShape(StrEnum):
+    """In what the sampler searches."""
+
+    FULL = "full"
+    PROJECTED = "projected"
+
+
+StudyId = Annotated[str, Strict(), Field(pattern=r"^[0-9]{8}-[0-9]{6}-[0-9a-f]{2,8}$")]
+
+
 class SearchSettings(Model):
     """How long and how to search."""
 
@@ -157,7 +167,7 @@ class SearchSettings(Model):
     simplify: Flag = Field(
         default=True,
         description="Before the proof, put each changed knob of a finalist back that makes no "
-        "difference of the mei: fewer changes, at the cost of four windows a knob.",
+        "difference of the mei: fewer changes, at the cost of some four windows a knob.",
         examples=[True],
     )
     seed: Whole | None = Field(
@@ -166,6 +176,26 @@ class SearchSettings(Model):
         le=2**32 - 1,
         description="Seed of everything random; drawn and recorded where not given.",
         examples=[7],
+    )
+    space: SpaceShape = Field(
+        default=SpaceShape.FULL,
+        description="full: one dimension a knob. projected: a few random directions through all "
+        "knobs, for spaces of some 20 knobs and more of which few matter.",
+        examples=["projected"],
+    )
+    dimensions: Whole = Field(
+        default=8,
+        ge=1,
+        le=64,
+        description="Number of directions of a projected space.",
+        examples=[8],
+    )
+    warm_start: tuple[StudyId, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Earlier studies of this machine whose best settings are measured first (files "
+        "of rows only on the command line: a profile reads no files).",
+        examples=[["20261121-101500-7c"]],
     )
 
 

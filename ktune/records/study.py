@@ -44,6 +44,11 @@ def new_study_id(moment: datetime | None = None) -> str:
     return f"{moment:%Y%m%d-%H%M%S}-{os.urandom(1).hex()}"
 
 
+def is_study_id(text: str) -> bool:
+    """Whether it has the form of a study's id."""
+    return _ID.match(text) is not None
+
+
 class Study:
     """One study folder, open for reading and for appending."""
 

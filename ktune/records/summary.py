@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ktune.kernel.values import Value
+from ktune.records.codec import encode
 from ktune.records.front import Front, read_front
 from ktune.records.readiness import Readiness, read_readiness
+from ktune.records.search import SearchRecord, read_search
 from ktune.records.shares import window_shares
 from ktune.records.study import Study
 from ktune.records.types import Arm, Phase, Proof, ProofOutcome, StudyStatus, WindowRecord
@@ -55,6 +58,18 @@ def report_lines(study: Study) -> Iterator[str]:
         yield "  the last record is torn (its writer died) and was left out"
 
 
+def search_document(study: Study) -> dict[str, Any]:
+    """What the search did besides measuring, as plain data; how its windows were shared out.
+
+    Raises:
+        RecordError: a record can't be read.
+    """
+    record = read_search(study.folder) or SearchRecord()
+    shares = window_shares(study.windows().records)
+    windows = {"new": shares.new, "again": shares.again, "again_share": round(shares.share, 3)}
+    return {**encode(record), "windows": windows}
+
+
 def _head(study: Study) -> Iterator[str]:
     manifest = study.manifest
     host = manifest.host
@@ -63,7 +78,17 @@ def _head(study: Study) -> Iterator[str]:
     ended = f", ended {manifest.ended_at}" if manifest.ended_at else ""
     yield f"  began       {manifest.created_at}{ended}"
     yield f"  scope       {manifest.scope}"
-    yield f"  search      {manifest.sampler}, seed {manifest.seed}"
+    record = read_search(study.folder) or SearchRecord()
+    projected = (
+        f", {len(record.projection)} knobs projected to {record.dimensions} dimensions"
+        if record.projection
+        else ""
+    )
+    yield f"  search      {manifest.sampler}, seed {manifest.seed}{projected}"
+    for note in record.warm_notes:
+        yield f"  warm start  {note}"
+    if record.warm_notes:
+        yield f"  warm start  {len(record.warm)} of them measured here again, first of all"
     if host:
         said = [str(host[name]) for name in ("kernel", "arch", "virt") if host.get(name)]
         if host.get("cpus"):

@@ -15,9 +15,10 @@ categories.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,8 +188,24 @@ class Space:
         return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:16]
 
     def decode(self, params: Mapping[str, Any]) -> dict[str, Value]:
-        """The assignment that the parameters stand for (limits kept, relations not yet)."""
-        return self._assembled({axis.name: axis.pick(params) for axis in self.axes})
+        """The assignment that the parameters stand for (limits kept, relations not yet).
+
+        An axis without parameters (dropped from the search) has the baseline's value.
+        """
+        return self.assembled(
+            {
+                axis.name: axis.pick(params)
+                if axis.name in params
+                else self.value_of(axis, self.baseline)
+                for axis in self.axes
+            }
+        )
+
+    def without(self, names: Collection[str]) -> Space:
+        """The same space with some axes held at the baseline."""
+        found = copy.copy(self)
+        found.axes = tuple(axis for axis in self.axes if axis.name not in names)
+        return found
 
     def nearest(self, assignment: Assignment) -> Params:
         """The parameters that stand for an assignment, or for what is nearest to it on the grid."""
@@ -197,6 +214,10 @@ class Space:
             value = self.value_of(axis, assignment)
             found.update(axis.params(value) or axis.nearest(value))
         return found
+
+    def only(self, assignment: Assignment) -> dict[str, Value]:
+        """The knobs of an assignment that this space searches."""
+        return {key: assignment[key] for key in self.keys}
 
     def completed(self, assignment: Assignment) -> dict[str, Value]:
         """The values of all searched knobs: what the assignment leaves out is the baseline's.
@@ -254,7 +275,8 @@ class Space:
             return {**assignment, axis.key: value}
         return {**assignment, axis.key: _replaced(assignment[axis.key], axis.element, value)}
 
-    def _assembled(self, values: Mapping[str, Value]) -> dict[str, Value]:
+    def assembled(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """The assignment in which every axis has the value given under its name."""
         found: dict[str, Value] = {
             key: self.baseline[key]
             for key in self.keys

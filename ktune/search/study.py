@@ -8,7 +8,7 @@ needs, the windows themselves are in the study's `windows.jsonl`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Self
 from ktune.errors import KtuneError, UsageError
 from ktune.kernel.values import Value
 from ktune.search.front import enters_front
+from ktune.search.projection import ProjectedSpace
 from ktune.search.quiet import quiet, take_over_log
 from ktune.search.relations import repair
 from ktune.search.samplers import SamplerName, make_sampler
-from ktune.search.space import Assignment, NotInSpaceError, Space
+from ktune.search.space import Assignment, NotInSpaceError, Params, Space
 from ktune.search.storage import Journal, open_database
 from ktune.search.trials import (
     Candidate,
@@ -68,14 +69,18 @@ class Search:
         constraints: Sequence[str],
         objectives: Sequence[str],
         resources: ExitStack,
+        *,
+        projected: ProjectedSpace | None = None,
     ) -> None:
         self.space = space
         self._objectives = tuple(objectives)
         self.rows: list[Row] = []
+        self._points: Space | ProjectedSpace = projected or space
+        self._active = space
         self._study = study
         self._constraints = frozenset(constraints)
         self._resources = resources
-        self._distributions = _distributions(space)
+        self._distributions = distributions_of(self._points)
         self._open: dict[int, tuple[Trial, Candidate, int]] = {}
         self._resume()
 
@@ -130,9 +135,9 @@ class Search:
                 return self._asked(trial, assignment)
             with quiet():
                 self._study.tell(trial, state=_states().FAIL)
-            repaired = repair(self.space, assignment)
+            repaired = repair(self._active, self._active.only(assignment))
             if repaired is not None:
-                self._enqueue(repaired, Origin.SAMPLER)
+                self._enqueue({**assignment, **repaired}, Origin.SAMPLER)
         raise UsageError(
             f"no assignment within the limits keeps {self.space.broken(assignment)}",
             hint="widen the ranges or drop the relation",
@@ -186,6 +191,18 @@ class Search:
         """Have an assignment measured once more, next."""
         self._enqueue(self.space.completed(assignment), Origin.REMEASURE)
 
+    def hold(self, names: Collection[str]) -> None:
+        """Leave these axes at the baseline from now on; what was told stays told.
+
+        Raises:
+            ValueError: the space is projected (its dimensions are no knobs), or no axis is left.
+        """
+        active = self._active.without(names)
+        if self._points is not self.space or not active.axes:
+            raise ValueError(f"{', '.join(names)} can't be held")
+        self._active = active
+        self._distributions = distributions_of(active)
+
     @property
     def waiting(self) -> bool:
         """Whether something enqueued has not been asked for yet."""
@@ -235,12 +252,23 @@ class Search:
         ]
 
     def _enqueue(self, assignment: Assignment, origin: Origin, retries: int = 0) -> None:
-        params = self.space.nearest(assignment)
+        params = self._drawn_for(assignment) or self._points.nearest(assignment)
+        params = {name: value for name, value in params.items() if name in self._distributions}
         attributes: dict[str, Any] = {"origin": origin.value, "retries": retries}
-        if self.space.decode(params) != assignment:
+        if self._points.decode(params) != assignment:
             attributes["exact"] = dict(assignment)
         with quiet():
             self._study.enqueue_trial(dict(params), user_attrs=attributes)
+
+    def _drawn_for(self, assignment: Assignment) -> Params | None:
+        """The parameters with which the sampler drew it: in a projected space many points give the
+        same assignment, and the nearest of an assignment need not give it back."""
+        key = key_of(assignment)
+        trials = self._trials()
+        for row in self.rows:
+            if key_of(row.assignment) == key and "exact" not in trials[row.number].user_attrs:
+                return dict(trials[row.number].params)
+        return None
 
     def _assignment_of(
         self, trial: Trial | FrozenTrial, params: Mapping[str, Any]
@@ -248,7 +276,7 @@ class Search:
         """What a trial stands for: its parameters, or the exact values that these can't express."""
         exact = trial.user_attrs.get("exact")
         if exact is None:
-            return self.space.decode(params)
+            return self._points.decode(params)
         return {
             key: tuple(value) if isinstance(value, list) else value for key, value in exact.items()
         }
@@ -280,11 +308,13 @@ def open_search(
     constraints: Sequence[str] = (),
     objectives: Sequence[str] = (),
     storage_url: str | None = None,
+    projected: ProjectedSpace | None = None,
 ) -> Search:
     """Open a study or go on with it.
 
     `constraints` names what every `ScoredTrial` brings, `objectives` (a Pareto search only) whose
-    log ratios it brings. With `storage_url` the trials go to that
+    log ratios it brings. With `projected` (of the same space) the sampler sees its few dimensions
+    instead of the axes. With `storage_url` the trials go to that
     database under `name`, else to the file `journal`.
 
     Raises:
@@ -304,13 +334,14 @@ def open_search(
             take_over_log()
             storage = open_database(storage_url, sampler)
             stack.callback(storage.remove_session)
-        study = _opened(storage, name, space, directions=max(1, len(objectives)))
+        fingerprint = (projected or space).fingerprint
+        study = _opened(storage, name, fingerprint, directions=max(1, len(objectives)))
         before = len(study.get_trials(deepcopy=False))
         study.sampler = make_sampler(sampler, seed, trials_before=before) if before else chosen
-        return Search(study, space, constraints, objectives, stack.pop_all())
+        return Search(study, space, constraints, objectives, stack.pop_all(), projected=projected)
 
 
-def _opened(storage: BaseStorage, name: str, space: Space, *, directions: int) -> Study:
+def _opened(storage: BaseStorage, name: str, fingerprint: str, *, directions: int) -> Study:
     import optuna
 
     with quiet():
@@ -325,8 +356,8 @@ def _opened(storage: BaseStorage, name: str, space: Space, *, directions: int) -
             raise
         known = study.user_attrs.get("space")
         if known is None:
-            study.set_user_attr("space", space.fingerprint)
-    if known not in (None, space.fingerprint):
+            study.set_user_attr("space", fingerprint)
+    if known not in (None, fingerprint):
         raise UsageError(
             f"the study {name} searched other knobs or limits than the profile gives now",
             hint="start a new study (without --resume)",
@@ -334,15 +365,18 @@ def _opened(storage: BaseStorage, name: str, space: Space, *, directions: int) -
     return study
 
 
-def _distributions(space: Space) -> dict[str, Any]:
+def distributions_of(points: Space | ProjectedSpace) -> dict[str, Any]:
+    """Optuna's distributions of the parameters."""
     from optuna.distributions import (
         CategoricalDistribution,
         FloatDistribution,
         IntDistribution,
     )
 
+    if isinstance(points, ProjectedSpace):
+        return {name: FloatDistribution(-1.0, 1.0) for name in points.names}
     found: dict[str, Any] = {}
-    for axis in space.axes:
+    for axis in points.axes:
         number = axis.number
         if number is None:
             found[axis.name] = CategoricalDistribution([axis.label(c) for c in axis.choices])

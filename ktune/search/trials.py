@@ -20,6 +20,8 @@ class Origin(StrEnum):
     EXPERT = "expert"
     SAMPLER = "sampler"
     REMEASURE = "remeasure"
+    WARM = "warm"
+    """From an earlier study or a shared file: a hint, measured here like any other."""
 
 
 @dataclass(frozen=True)

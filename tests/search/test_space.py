@@ -20,7 +20,7 @@ from ktune.profile.knobs import Relation, parse_relation
 from ktune.profile.space import Dimension, DimensionKind
 from ktune.search.relations import repair
 from ktune.search.space import SPECIAL_BIAS, Axis, Number, Space
-from ktune.search.study import _distributions
+from ktune.search.study import distributions_of
 from tests.search.spaces import BASELINE, choice, element, example_space, number, spaces, within
 
 Drawn = tuple[tuple[Dimension, ...], tuple[Relation, ...], dict[str, Value]]
@@ -154,7 +154,7 @@ def test_special_values_get_10_to_20_percent_wherever_they_lie(
     """Through Optuna's own random sampler; those in the range are drawn as numbers too."""
     space = Space([number("k", low, low + width, step=step, special=tuple(special))])
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    distributions = _distributions(space)
+    distributions = distributions_of(space)
     draws = 600
     drawn = [space.decode(study.ask(distributions).params)["k"] for _ in range(draws)]
     grid = range(low, low + width + 1, step)
