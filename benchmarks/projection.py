@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Full against projected space on 40 knobs of which a few matter, at a small budget.
 
-    python benchmarks/projection.py [--sessions 40] [--trials 30] [--dimensions 8] [--sampler tpe]
+    python benchmarks/projection.py [--sessions 40] [--trials 30] [--dimensions 8] [--noise 0.02]
+                                    [--sampler tpe]
 
 Side by side on the same functions and seeds: each session opens a real study with ktune's own ask
 and tell (special values and re-measuring included). Two kinds of function of a few of 40 knobs:
@@ -32,7 +33,6 @@ from ktune.search.trials import Origin, ScoredTrial
 
 KNOBS = 40
 BEST_GAIN = 0.10
-NOISE = 0.02
 WIDTH = 0.15
 """Of the bump around each best place, as a share of the range."""
 CASES = (("alone", 1), ("alone", 2), ("alone", 4), ("together", 2), ("together", 3))
@@ -119,14 +119,21 @@ def session(
             if again is not None:
                 search.remeasure(again.assignment)
             candidate = search.ask()
-            score = machine.gain(candidate.assignment) + rng.gauss(0, NOISE)
+            score = machine.gain(candidate.assignment) + rng.gauss(0, noise)
             search.tell(candidate, ScoredTrial(score))
         ranked = search.ranked()
     return machine.gain(ranked[0].assignment) if ranked and ranked[0].score > 0 else 0.0
 
 
 def compare(
-    kind: str, mattering: int, sessions: int, *, trials: int, dimensions: int, sampler: str
+    kind: str,
+    mattering: int,
+    sessions: int,
+    *,
+    trials: int,
+    dimensions: int,
+    noise: float,
+    sampler: str,
 ) -> tuple[list[float], list[float]]:
     """True gains of the full and of the projected space, session by session."""
     with tempfile.TemporaryDirectory() as folder:
@@ -139,6 +146,7 @@ def compare(
                     seed,
                     trials=trials,
                     dimensions=d,
+                    noise=noise,
                     sampler=sampler,
                 )
                 for seed in range(sessions)
@@ -158,9 +166,12 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=40)
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--dimensions", type=int, default=8)
+    parser.add_argument("--noise", type=float, default=0.02, help="sd of a score (log ratio)")
     parser.add_argument("--sampler", default="tpe")
     args = parser.parse_args()
-    print(f"{KNOBS} knobs, {args.trials} trials, sd {NOISE}, {args.sessions} sessions")
+    print(
+        f"{KNOBS} knobs, {args.trials} trials, {args.sampler}, sd {args.noise}, {args.sessions} sessions"
+    )
     print("knobs that matter | full space | projected | projected - full, paired")
     for kind, mattering in CASES:
         full, projected = compare(
@@ -169,6 +180,7 @@ def main() -> int:
             args.sessions,
             trials=args.trials,
             dimensions=args.dimensions,
+            noise=args.noise,
             sampler=args.sampler,
         )
         difference = [b - a for a, b in zip(full, projected, strict=True)]
