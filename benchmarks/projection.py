@@ -99,6 +99,7 @@ def session(
     *,
     trials: int,
     dimensions: int | None,
+    noise: float,
     sampler: str,
 ) -> float:
     """True gain of what one search ranks first; `dimensions` None searches the full space."""
@@ -170,7 +171,8 @@ def main() -> int:
     parser.add_argument("--sampler", default="tpe")
     args = parser.parse_args()
     print(
-        f"{KNOBS} knobs, {args.trials} trials, {args.sampler}, sd {args.noise}, {args.sessions} sessions"
+        f"{KNOBS} knobs, {args.trials} trials, {args.sampler}, sd {args.noise}, "
+        f"{args.sessions} sessions"
     )
     print("knobs that matter | full space | projected | projected - full, paired")
     for kind, mattering in CASES:
