@@ -105,9 +105,7 @@ def after_pair(
     tests = replace(tests, draws=tests.draws + 1)
     changed = _load_change(tests, pair, settings)
     if changed is not None:
-        fresh = restarted(tests, tests.phase)
-        fresh, event = _counted(fresh, pair, settings)
-        return fresh, event or ContextChanged(changed, tests.phase)
+        return _under_another_load(tests, pair, settings, changed)
     return _counted(tests, pair, settings)
 
 
@@ -131,6 +129,20 @@ def _counted(
     return _in_steady_state(tests, pair, settings)
 
 
+def _under_another_load(
+    tests: Guarding, pair: WatchedPair, settings: GuardSettings, changed: str
+) -> tuple[Guarding, Event | None]:
+    """The pair that shows the change says which load the new test is about, and is no evidence:
+    it may lie astride the step, and then the arm that was measured under which load decides both
+    whether the change shows and which arm looks worse."""
+    fresh = _with_load(restarted(tests, tests.phase), pair)
+    if fresh.phase is WatchPhase.PROBATION:
+        fresh, passed = _passed(replace(fresh, counted=fresh.counted + 1), settings)
+        if passed is not None:
+            return fresh, passed
+    return fresh, ContextChanged(changed, fresh.phase)
+
+
 def _on_probation(
     tests: Guarding, pair: WatchedPair, settings: GuardSettings
 ) -> tuple[Guarding, Event | None]:
@@ -140,12 +152,14 @@ def _on_probation(
     decision = standing(tests, settings)
     if decision.regressed is not None:
         return tests, Regressed(decision.reason)
-    if tests.counted >= settings.probation_pairs:
-        passed = begun(WatchPhase.STEADY, draws=tests.draws)
-        return replace(passed, void=tests.void), ProbationPassed(
-            f"{tests.counted} pairs without a regression"
-        )
-    return tests, None
+    return _passed(tests, settings)
+
+
+def _passed(tests: Guarding, settings: GuardSettings) -> tuple[Guarding, Event | None]:
+    if tests.counted < settings.probation_pairs:
+        return tests, None
+    steady = replace(begun(WatchPhase.STEADY, draws=tests.draws), void=tests.void)
+    return steady, ProbationPassed(f"{tests.counted} pairs without a regression")
 
 
 def _in_steady_state(
