@@ -22,10 +22,11 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
 
 def run(args: Namespace) -> int:
     """Examine the host."""
+    from ktune.measure.guardrails.doctor import guardrail_findings
     from ktune.policy.probes import Answer, examine
     from ktune.records.codec import encode
 
-    findings = examine(state_paths(args))
+    findings = [*examine(state_paths(args)), *guardrail_findings()]
     if args.json:
         print_json([encode(item) for item in findings])
         return ExitCode.OK

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table, warn
 from ktune.errors import ExitCode
 
 if TYPE_CHECKING:
+    from ktune.measure.guardrails.watch import Watchability
     from ktune.profile.plan import Plan, PlannedKnob
     from ktune.profile.space import Dimension
 
@@ -31,6 +33,7 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
 def run(args: Namespace) -> int:
     """Show it."""
     from ktune.catalog.catalog import load_catalog
+    from ktune.measure.guardrails.from_profile import guardrails_of
     from ktune.profile import locate
     from ktune.profile.host import host_facts
     from ktune.profile.load import load_profile
@@ -44,10 +47,17 @@ def run(args: Namespace) -> int:
     )
     plan = resolve(profile, load_catalog(), facts)
     left_behind = [item for item in pending(paths) if item.condition.value == "pending"]
+    guardrails = guardrails_of(profile.safety).survey()
     if args.json:
-        print_json({**plan.to_json(), "pending": [str(item.path) for item in left_behind]})
+        print_json(
+            {
+                **plan.to_json(),
+                "guardrails": [asdict(item) for item in guardrails],
+                "pending": [str(item.path) for item in left_behind],
+            }
+        )
         return ExitCode.OK
-    say(*plan_lines(plan))
+    say(*plan_lines(plan, guardrails))
     for item in left_behind:
         warn(f"pending: a run that died left values in force ({item.path}): {item.reason}")
     if left_behind:
@@ -55,7 +65,7 @@ def run(args: Namespace) -> int:
     return ExitCode.OK
 
 
-def plan_lines(plan: Plan) -> Iterator[str]:
+def plan_lines(plan: Plan, guardrails: Iterable[Watchability] = ()) -> Iterator[str]:
     """The plan for people."""
     from ktune.profile.units import format_duration
 
@@ -76,6 +86,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         "Running tuners that would interfere (tune refuses without --coexist)",
         (f"{tuner.name} (pid {tuner.pid})" for tuner in plan.tuners),
     )
+    yield from _section("Guardrails", map(_guardrail, guardrails))
     yield from _section("Notes", plan.notes)
     yield ""
     if profile.workload is None:
@@ -130,6 +141,12 @@ def _settings(plan: Plan, assignment: object) -> str:
         if value != plan.baseline.get(key)
     ]
     return ", ".join(changed) or "the baseline"
+
+
+def _guardrail(found: Watchability) -> str:
+    if found.works:
+        return found.text
+    return found.text + ("; goes on without it" if found.optional else "; tune refuses (exit 4)")
 
 
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from ktune.errors import ExitCode, KtuneError
 from ktune.kernel.tunable import Assignment, Outcome
+from ktune.measure.guardrails.watch import Guardrails
 from ktune.measure.window import Validity, WindowResult, WindowSource
-from ktune.modes.guardrails import Guardrails
 from ktune.proxy.client import Lease
 from ktune.proxy.model import ForeignWrite, foreign_message
 from ktune.records.clock import now

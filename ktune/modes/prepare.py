@@ -10,7 +10,7 @@ from ktune.catalog.catalog import load_catalog
 from ktune.errors import BusyError, RefusedError
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
-from ktune.modes.settings import Settings
+from ktune.modes.settings import Settings, guardrails_of
 from ktune.modes.stage import Stage
 from ktune.profile.host import HostFacts, host_facts
 from ktune.profile.model import Profile
@@ -28,7 +28,10 @@ from ktune.report.progress import Note, Observer
 def prepare_plan(
     profile: Profile, paths: StatePaths, observe: Observer, *, coexist: bool = False
 ) -> Plan:
-    """What earlier runs left behind is restored first: it would be taken for the baseline."""
+    """What earlier runs left behind is restored first: it would be taken for the baseline.
+
+    Raises BusyError, RefusedError (also for a guardrail that can't be watched here).
+    """
     for recovery in recover(paths):
         if recovery.outcome is not RecoveryOutcome.IN_USE:  # another run at work: its own affair
             observe(Note(_recovery_text(recovery)))
@@ -42,6 +45,10 @@ def prepare_plan(
     unwritable = [knob.key for knob in (*plan.knobs, *plan.fixed) if not knob.writable]
     if unwritable:
         raise RefusedError(f"no right to write {', '.join(unwritable)}", hint="run it as root")
+    with guardrails_of(profile) as guardrails:
+        for found in guardrails.open():
+            if not found.works or found.note:
+                observe(Note(f"guardrail {found.text}"))
     for skipped in plan.skipped:
         observe(Note(f"skipped {skipped.key}: {skipped.reason}"))
     for note in (*plan.notes, *(f"{k.key}: {n}" for k in plan.knobs for n in k.notes)):

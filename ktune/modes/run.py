@@ -169,6 +169,7 @@ def _execute(run: _Run) -> RunResult:
                 observe=observe,
                 search_only=run.options.search_only,
                 picks=run.options.picks,
+                namespace=standing.namespace,
             )
             readiness = _calibrate(run, tuning)
             done = tuning.run()

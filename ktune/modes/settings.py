@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from ktune.evidence.decide import Rule
 from ktune.evidence.pairs import Direction, log_gain_of, log_margin_of
-from ktune.modes.guardrails import Guardrails, PressureLimit
+from ktune.measure.guardrails import from_profile
+from ktune.measure.guardrails.from_profile import Place
+from ktune.measure.guardrails.watch import Guardrails
 from ktune.modes.scoring import Goals, Limit
 from ktune.profile.model import Profile
 from ktune.profile.workload import Amount
@@ -167,16 +169,9 @@ def _limits_of_objectives(profile: Profile) -> Iterator[Limit]:
             )
 
 
-def guardrails_of(profile: Profile) -> Guardrails:
-    """The profile's `safety:`."""
-    safety = profile.safety
-    return Guardrails(
-        pressure=[
-            PressureLimit(item.resource, item.line, item.avg10_above, item.lasting)
-            for item in safety.psi
-        ],
-        oom_kills_above=None if safety.oom_kills is None else safety.oom_kills.above,
-    )
+def guardrails_of(profile: Profile, place: Place | None = None) -> Guardrails:
+    """The profile's `safety:`, opened at the first use; `place`: where the workload is."""
+    return from_profile.guardrails_of(profile.safety, place)
 
 
 def _mei_direction(goals: Goals) -> Direction:

@@ -16,8 +16,10 @@ from ktune.evidence.decide import Outcome, Rule
 from ktune.evidence.estimate import Bound, Estimate, estimate_gain
 from ktune.evidence.pairs import Direction, PairResult, change_of
 from ktune.evidence.verdict import Verdict, verdict
+from ktune.kernel.namespaces import NamespaceRef
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
+from ktune.measure.guardrails.from_profile import Place
 from ktune.measure.window import WindowSource
 from ktune.modes.bench import Bench
 from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, Collaboration
@@ -86,6 +88,7 @@ class Tuning:
         observe: Observer,
         search_only: bool = False,
         picks: Sequence[int] = (),
+        namespace: NamespaceRef | None = None,
     ) -> None:
         """`picks`: trials of the finished search to confirm instead of its best."""
         self._search_only = search_only
@@ -99,7 +102,7 @@ class Tuning:
             lease=lease,
             source=source,
             study=study,
-            guardrails=guardrails_of(plan.profile),
+            guardrails=guardrails_of(plan.profile, Place(namespace)),
             baseline=dict(plan.baseline),
             settle_s={knob.key: knob.entry.settle_s for knob in (*plan.knobs, *plan.fixed)},
             observe=observe,
@@ -121,6 +124,7 @@ class Tuning:
                 the lease.
         """
         with ExitStack() as stack:
+            stack.callback(self.bench.guardrails.close)
             learning = Learning(
                 self.bench,
                 SearchSetup(self._plan, self._study, self._settings, self._observe),

@@ -44,9 +44,6 @@ class Finding:
 
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
-_PSI_TRIGGER = "some 200000 2000000"
-"""200 ms in 2 s: without CAP_SYS_RESOURCE windows must be multiples of 2 s
-(Documentation/accounting/psi.rst)."""
 _PACKAGES = {
     "pydantic": "profiles and policies",
     "yaml": "profiles and policies",
@@ -119,7 +116,6 @@ def _kernel_files() -> Iterator[Finding]:
     yield _writable("/sys", "block queues, huge pages, CPU settings")
     yield _cgroup2()
     yield _tried("PSI", lambda: _read_one("/proc/pressure/memory"), "memory and I/O guardrails")
-    yield _tried("PSI triggers", _psi_trigger, "being woken at once when a guardrail is crossed")
 
 
 def _guardian() -> Iterator[Finding]:
@@ -273,15 +269,6 @@ def _cgroup2_root() -> str | None:
             if tail.startswith("cgroup2 "):
                 return fields.split()[4]
     return None
-
-
-def _psi_trigger() -> str:
-    fd = os.open("/proc/pressure/memory", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        os.write(fd, _PSI_TRIGGER.encode() + b"\0")
-    finally:
-        os.close(fd)
-    return "2 s window accepted"
 
 
 def _read_one(path: str) -> str:

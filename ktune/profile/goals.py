@@ -9,6 +9,7 @@ from pydantic import Field, Strict, model_validator
 
 from ktune.evidence.decide import fewest_pairs
 from ktune.profile.fields import Duration, Flag, Model, Name, Number, Percent, Whole, wrong
+from ktune.profile.safety import DeviceGuard, HealthGuard, KernelGuard, OomGuard, PressureGuard
 
 
 class Direction(StrEnum):
@@ -72,37 +73,6 @@ class Constraint(Model):
         return self
 
 
-class PressureGuard(Model):
-    """Pressure stall information (Documentation/accounting/psi.rst) that aborts a window."""
-
-    resource: Literal["cpu", "memory", "io"] = Field(
-        description="File under /proc/pressure.", examples=["memory"]
-    )
-    line: Literal["some", "full"] = Field(
-        default="full", description="Some tasks stalled, or all of them.", examples=["full"]
-    )
-    avg10_above: Percent = Field(
-        gt=0,
-        le=1,
-        description="Crossed when the share of time stalled, averaged over 10 s, is above this.",
-        examples=["20%"],
-    )
-    lasting: Duration = Field(
-        default=0.0,
-        alias="for",
-        description="... and stays above it for so long.",
-        examples=["4s"],
-    )
-
-
-class OomGuard(Model):
-    """OOM kills on the machine during a window."""
-
-    above: Whole = Field(
-        default=0, ge=0, description="Crossed when there are more than these.", examples=[0]
-    )
-
-
 class Safety(Model):
     """Guardrails: crossed = restored at once."""
 
@@ -112,9 +82,24 @@ class Safety(Model):
         examples=[[{"resource": "memory", "line": "full", "avg10_above": "20%", "for": "4s"}]],
     )
     oom_kills: OomGuard | None = Field(
-        default_factory=OomGuard,
+        default_factory=lambda: OomGuard(optional=True),
         description="Limit of OOM kills; null switches it off.",
-        examples=[{"above": 0}],
+        examples=[{"above": 0, "of": "machine"}],
+    )
+    kernel_warnings: KernelGuard | None = Field(
+        default_factory=lambda: KernelGuard(optional=True),
+        description="Trouble that the kernel reports; null switches it off.",
+        examples=[{"of": ["oops", "bug", "lockup"]}],
+    )
+    device_errors: DeviceGuard | None = Field(
+        default=None,
+        description="Error counters of devices and file systems; off unless given.",
+        examples=[{"of": ["disk", "filesystem"], "devices": ["sd*"]}],
+    )
+    disk_health: HealthGuard | None = Field(
+        default=None,
+        description="What disks say about themselves (SMART, NVMe); off unless given.",
+        examples=[{"every": "10m"}],
     )
     max_trips: Whole = Field(
         default=3,
