@@ -137,6 +137,16 @@ class DiskHealth(Guardrail):
             [*silent, *([f"failing already: {', '.join(failing)}"] if failing else [])]
         )
 
+    @property
+    def running(self) -> int | None:
+        """The process that asks a disk just now."""
+        return self._run.process.pid if self._run else None
+
+    @property
+    def idle(self) -> bool:
+        """No disk is asked, and none waits to be."""
+        return self._run is None and not self._queue
+
     def crossed(self, now_s: float) -> str | None:
         """See Guardrail. Starts what is due, collects what has ended."""
         if self._next_s is None:
