@@ -228,7 +228,7 @@ class OneOrMany:
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     double = next((name for index, name in enumerate(names) if name in names[:index]), None)
     if double is not None:
-        raise wrong(f"{double!r} stands twice")
+        raise wrong(f"{str(double)!r} stands twice")  # an enum is its word
     return names
 
 

@@ -77,11 +77,11 @@ class PressureGuard(Guard):
         if (self.avg10_above is None) == (self.stalled is None):
             raise wrong("give one of avg10_above (with for), stalled (with within)")
         if self.stalled is not None and "lasting" in self.model_fields_set:
-            raise wrong("for is for avg10_above; stalled has within", at=("for",))
+            raise wrong("`for` belongs to avg10_above; stalled has `within`", at=("for",))
         if self.stalled is None and "within" in self.model_fields_set:
-            raise wrong("within is for stalled; avg10_above has for", at=("within",))
+            raise wrong("`within` belongs to stalled; avg10_above has `for`", at=("within",))
         if self.stalled is not None and self.stalled > self.within:
-            raise wrong("can't be longer than within", at=("stalled",))
+            raise wrong("`stalled` can't be longer than `within`", at=("stalled",))
         if self.resource == "cpu" and self.line == "full":
             raise wrong(
                 "`full` is always 0 for the CPU of a machine (psi.rst): write line: some",
