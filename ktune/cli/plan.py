@@ -86,7 +86,7 @@ def plan_lines(plan: Plan, guardrails: Iterable[Watchability] = ()) -> Iterator[
         "Running tuners that would interfere (tune refuses without --coexist)",
         (f"{tuner.name} (pid {tuner.pid})" for tuner in plan.tuners),
     )
-    yield from _section("Guardrails", map(_guardrail, guardrails))
+    yield from _section("Guardrails", map(guardrail_line, guardrails))
     yield from _section("Notes", plan.notes)
     yield ""
     if profile.workload is None:
@@ -143,7 +143,8 @@ def _settings(plan: Plan, assignment: object) -> str:
     return ", ".join(changed) or "the baseline"
 
 
-def _guardrail(found: Watchability) -> str:
+def guardrail_line(found: Watchability) -> str:
+    """Whether it is watched here, and what follows if not."""
     if found.works:
         return found.text
     return found.text + ("; goes on without it" if found.optional else "; tune refuses (exit 4)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,8 @@ from ktune.measure.guardrails.kmsg import KernelLog, KernelWarnings
 from ktune.measure.guardrails.source import Unwatchable
 from ktune.measure.scope import EphemeralScope
 from ktune.profile.guards import DeviceKind, Trouble
+
+from .ext4 import ext4_on_loop
 
 ALL = tuple(DeviceKind)
 BTRFS = "write_errs 0\nread_errs 0\nflush_errs 0\ncorruption_errs 0\ngeneration_errs 0\n"
@@ -197,30 +199,6 @@ def test_a_namespace_by_another_path_is_entered_for_a_moment(root: None, tmp_pat
         finally:
             subprocess.run(["umount", str(named)], check=True)
     assert os.readlink("/proc/self/ns/net") == before
-
-
-@contextlib.contextmanager
-def ext4_on_loop(folder: Path) -> Iterator[str]:
-    """A mounted ext4 of our own; gives its name, `loop3`. Tests have a mount namespace."""
-    image, mount = folder / "image", folder / "mount"
-    with image.open("wb") as file:
-        file.truncate(8 << 20)
-    mount.mkdir()
-    subprocess.run(
-        ["mkfs.ext4", "-q", "-F", "-e", "continue", str(image)], check=True, capture_output=True
-    )
-    made = subprocess.run(["losetup", "-f", "--show", str(image)], capture_output=True, text=True)
-    if made.returncode:
-        pytest.skip(f"no loop device: {made.stderr.strip()}")
-    device = made.stdout.strip()
-    try:
-        subprocess.run(["mount", "-o", "errors=continue", device, str(mount)], check=True)
-        try:
-            yield Path(device).name
-        finally:
-            subprocess.run(["umount", str(mount)], check=True)
-    finally:
-        subprocess.run(["losetup", "-d", device], check=True)
 
 
 def test_a_real_file_system_error_crosses(root: None, tmp_path: Path) -> None:
