@@ -46,9 +46,8 @@ def prepare_plan(
     if unwritable:
         raise RefusedError(f"no right to write {', '.join(unwritable)}", hint="run it as root")
     with guardrails_of(profile) as guardrails:
-        for found in guardrails.open():
-            if not found.works or found.note:
-                observe(Note(f"guardrail {found.text}"))
+        for note in guardrails.notes():
+            observe(Note(note))
     for skipped in plan.skipped:
         observe(Note(f"skipped {skipped.key}: {skipped.reason}"))
     for note in (*plan.notes, *(f"{k.key}: {n}" for k in plan.knobs for n in k.notes)):

@@ -10,7 +10,7 @@ import pytest
 
 from ktune.errors import KtuneError, RefusedError
 from ktune.evidence.coin import not_of_the_coin, toss
-from ktune.modes.guardrails import Guardrails
+from ktune.measure.guardrails.watch import Guardrails
 from ktune.modes.watch.holdback import PHASE
 from ktune.policy import stack
 from ktune.policy.apply import apply, plan_apply
@@ -118,7 +118,7 @@ def test_a_crossed_guardrail_is_an_emergency_at_once(world: Watching) -> None:
             self.looks += 1
             return "memory pressure" if self.looks > 4 else None
 
-    world.guardrails = Crossed([], None)
+    world.guardrails = Crossed([])
     world.watch(world.source(innocent))
     assert world.code == 8
     assert world.live() == BASELINE

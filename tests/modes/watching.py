@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ktune.errors import ExitCode
 from ktune.kernel.values import Value
+from ktune.measure.guardrails.watch import Guardrails
 from ktune.measure.scope import EphemeralScope
 from ktune.measure.window import Poll, Validity, WindowResult
-from ktune.modes.guardrails import Guardrails
 from ktune.modes.watch.diary import Diary, open_diary
 from ktune.modes.watch.holder import Holder
 from ktune.modes.watch.run import (
@@ -53,7 +53,7 @@ Speed = Callable[[Values, int], float]
 
 
 def no_guardrails() -> Guardrails:
-    return Guardrails([], None)
+    return Guardrails([])
 
 
 @dataclass

@@ -95,6 +95,13 @@ class Guardrails:
             self._register()
         return tuple(self._found)
 
+    def notes(self) -> list[str]:
+        """What a run should say at its start: what is not watched, or more weakly than asked for.
+
+        Raises RefusedError, as `open`.
+        """
+        return [f"guardrail {item.text}" for item in self.open() if not item.works or item.note]
+
     def survey(self) -> tuple[Watchability, ...]:
         """Try each and close it again; refuses nothing."""
         try:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ktune.catalog.catalog import load_catalog
 from ktune.errors import ExitCode, KtuneError, RefusedError, UsageError
-from ktune.modes.guardrails import Guardrails
+from ktune.measure.guardrails.from_profile import Place
+from ktune.measure.guardrails.watch import Guardrails
 from ktune.modes.settings import guardrails_of
 from ktune.modes.source import window_source
 from ktune.modes.watch.diary import open_diary
@@ -70,6 +71,15 @@ class Subject:
     entry: StackEntry | None
 
 
+@dataclass(frozen=True)
+class _Held:
+    """What stands before the watch begins."""
+
+    holder: Holder
+    in_force: bool
+    guardrails: Guardrails
+
+
 def watch_policy(
     argument: str | None, options: WatchOptions, paths: StatePaths, observe: Observer
 ) -> ExitCode:
@@ -84,8 +94,11 @@ def watch_policy(
         refuse_beside_others(coexist=options.coexist)
     paths.ensure()
     settle(paths)
-    with holding(subject, options, paths) as (holder, in_force):
-        return _run(subject, options, paths, observe, (holder, in_force))
+    with guardrails_of(subject.profile, Place(subject.plan.scope.ref)) as guardrails:
+        for note in guardrails.notes():
+            observe(Note(note))
+        with holding(subject, options, paths) as held:
+            return _run(subject, options, paths, observe, _Held(*held, guardrails))
 
 
 def find_subject(argument: str | None, options: WatchOptions, paths: StatePaths) -> Subject:
@@ -139,15 +152,14 @@ def _run(
     options: WatchOptions,
     paths: StatePaths,
     observe: Observer,
-    held: tuple[Holder, bool],
+    held: _Held,
 ) -> ExitCode:
-    holder, in_force = held
+    holder, guardrails = held.holder, held.guardrails
     spec = holder.spec
     scope = spec.identity.scope
     cookie = None if scope.is_host else scope.cookie
     on_death = "baseline" if options.baseline_on_death else "stay"
     diary, guarding = open_diary(spec, paths, on_death=on_death)
-    guardrails: Guardrails = guardrails_of(subject.profile)
     guardrails.start_window()
     what = f"ktune watch {spec.identity.policy}"
     if spec.unpaired:
@@ -172,7 +184,7 @@ def _run(
             paths=paths,
             observe=observe,
             relearn=_relearning(subject.profile, spec, paths, observe),
-            in_force=in_force,
+            in_force=held.in_force,
             until_settled=options.until_settled,
         ).run()
 

@@ -7,7 +7,6 @@ unwinds the window (`Heard`), so that the policy is in force again before anythi
 from __future__ import annotations
 
 import dataclasses
-import select
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -15,8 +14,8 @@ from dataclasses import dataclass, field
 
 from ktune.errors import BusyError, ExitCode, KtuneError
 from ktune.evidence.pairs import Arm
+from ktune.measure.guardrails.watch import Guardrails
 from ktune.measure.window import WindowSource
-from ktune.modes.guardrails import Guardrails
 from ktune.modes.machine import (
     Command,
     ContextChanged,
@@ -93,6 +92,7 @@ class Watcher:
     _clocks: Clocks = field(default_factory=Clocks.read)
     _next_pair_s: float = 0.0
     _last_look_s: float = 0.0
+    _crossed: str | None = None
     _voids: int = 0
     _same: int = 0
     _last_metrics: object = None
@@ -140,29 +140,27 @@ class Watcher:
     # -- looking -----------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        """Sleep until the next look or pair, or until somebody knocks or pressure triggers."""
+        """Sleep until the next look or pair, until somebody knocks or a guardrail is crossed."""
         now_s = time.monotonic()
         due_s = min(self._last_look_s + self.spec.timing.interval_s, self._next_pair_s)
         if self.state.phase is WatchPhase.ALERT_ONLY:
             due_s = self._last_look_s + self.spec.timing.interval_s
-        poll = select.poll()
-        poll.register(self.door.fileno(), select.POLLIN)
-        poll.poll(max(0.0, due_s - now_s) * 1000)
+        left_s = max(0.0, due_s - now_s)
+        self._crossed = self.guardrails.wait(left_s, also=[self.door.fileno()])
 
     def _around(self) -> tuple[Event, ...]:
         """What a look outside of windows finds."""
         self._time_passed()
         jump = self._jump(self.spec.timing.interval_s)
-        who = self.door.waiting()
-        if who is not None:
-            return (PauseAsked(who),)
         gone = self.holder.still_there()
         if gone is not None:
             return (PolicyGone(gone),)
         found: list[Event] = [] if jump is None else [TimeJumped(jump)]
-        crossed = self.guardrails.crossed()
-        if crossed is not None:
-            return (*found, GuardrailCrossed(crossed))
+        if self._crossed is not None:
+            return (*found, GuardrailCrossed(self._crossed))
+        who = self.door.waiting()
+        if who is not None:
+            return (PauseAsked(who),)
         self.holder.renew()
         drift = drifted(self.spec)
         if drift:
