@@ -53,9 +53,12 @@ class Host:
             above,
             log=self.log,
             cgroup_file=str(self.cgroup),
-            read_machine=f"nr_free_pages 1\noom_kill {self.machine}\n".encode,
+            read_machine=self.vmstat,
         )
         self.note = self.guard.open()
+
+    def vmstat(self) -> bytes:
+        return f"nr_free_pages 1\noom_kill {self.machine}\n".encode()
 
     def own(self, kills: int) -> None:
         self.cgroup.write_text(f"low 0\noom 9\noom_kill {kills}\noom_group_kill 0\n")
@@ -119,7 +122,7 @@ def test_without_the_log_every_kill_counts_and_that_is_said(tmp_path: Path) -> N
         KillsOf.MACHINE,
         0,
         log=KernelLog(str(tmp_path / "no-kmsg")),
-        read_machine=f"oom_kill {machine[0]}\n".encode,
+        read_machine=lambda: b"oom_kill %d\n" % machine[0],
     )
     assert "kills at the limit of any cgroup count too" in guard.open()
     machine[0] = 4
