@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
+from ktune.cli import persisting
 from ktune.cli.common import (
     SubParsers,
     confirm,
@@ -16,7 +17,7 @@ from ktune.cli.common import (
     table,
     warn,
 )
-from ktune.errors import ExitCode, RefusedError
+from ktune.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from ktune.policy.apply import ApplyPlan
@@ -30,7 +31,9 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
         description="Checks digest, age, host and every knob of a policy, shows the difference "
         "and applies it. `ktune rollback` undoes it.",
     )
-    parser.add_argument("policy", metavar="POLICY", help="a file that `ktune freeze` wrote")
+    parser.add_argument(
+        "policy", metavar="POLICY", nargs="?", help="a file that `ktune freeze` wrote"
+    )
     parser.add_argument(
         "--netns",
         metavar="PATH",
@@ -48,23 +51,24 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
         action="store_true",
         help="apply although it was rolled back a short while ago, or the scope is in emergency",
     )
-    parser.add_argument("--persist", action="store_true", help="not yet: apply after every boot")
+    persisting.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the difference as JSON")
     return parser
 
 
 def run(args: Namespace) -> int:
     """Apply it."""
-    if args.persist:
-        raise RefusedError(
-            "--persist is not supported yet: a policy is in force until the next boot",
-            hint="leave --persist away",
-        )
-    from ktune.policy.apply import apply, plan_apply
+    if args.boot:
+        return persisting.run_boot(args)
+    if args.policy is None:
+        raise UsageError("which policy?", hint="ktune apply POLICY")
+    from ktune.policy.apply import apply, entry_in_force, plan_apply
     from ktune.policy.load import load_policy
 
     paths = state_paths(args)
     plan = plan_apply(load_policy(args.policy), netns=args.netns)
+    if args.persist:
+        persisting.check(plan, args, paths)
     if args.json:
         print_json(_as_json(plan, dry_run=args.dry_run))
     else:
@@ -72,20 +76,25 @@ def run(args: Namespace) -> int:
     if args.dry_run:
         say_unless(args.json, "dry run: nothing was changed")
         return ExitCode.OK
-    if not confirm(f"Apply {plan.name} to {plan.scope.text}?", assume_yes=args.yes):
+    after = ", now and after every boot" if args.persist else ""
+    if not confirm(f"Apply {plan.name} to {plan.scope.text}{after}?", assume_yes=args.yes):
         warn("nothing was changed")
         return ExitCode.FAILED
-    entry = apply(
-        plan,
-        paths=paths,
-        why=args.why,
-        coexist=args.coexist,
-        despite_lock_out=args.despite_lock_out,
-    )
+    entry = entry_in_force(plan, paths) if args.persist else None
+    if entry is None:
+        entry = apply(
+            plan,
+            paths=paths,
+            why=args.why,
+            coexist=args.coexist,
+            despite_lock_out=args.despite_lock_out,
+        )
+    lasts = "now and after every boot" if args.persist else "until the next boot"
+    said = persisting.persist_it(plan, args, paths) if args.persist else []
     say_unless(
         args.json,
-        f"in force: {entry.name} serial {entry.serial}, {len(entry.knobs)} knobs, "
-        "until the next boot; nothing watches it",
+        f"in force: {entry.name} serial {entry.serial}, {len(entry.knobs)} knobs, {lasts}",
+        *said,
         f"watch:  {paths.command('watch', args.policy)}",
         f"check:  {paths.command('verify')}",
         f"undo:   {paths.command('rollback')}",

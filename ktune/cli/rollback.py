@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from ktune.cli import persisting
 from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table, warn
 from ktune.cli.recover import report_recoveries
 from ktune.errors import ExitCode, KtuneError
@@ -63,8 +64,13 @@ def run(args: Namespace) -> int:
             print_json({"rolled_back": [encode(item) for item in done]})
         if args.all:
             _end_kept_scopes(paths)
-    if not entries and not args.json:
-        say("no policy is in force")
+    if args.all or not entries:
+        forgotten = persisting.forget_where_nothing_is_in_force(paths, everything=args.all)
+    else:
+        forgotten = []
+    forgotten += persisting.remove_unused_units(paths)
+    if not args.json:
+        say(*(["no policy is in force"] if not entries else []), *forgotten)
     foreign = any(item.foreign for item in done)
     return max(recovered, ExitCode.DRIFT if foreign else ExitCode.OK)
 

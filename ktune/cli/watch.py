@@ -28,6 +28,11 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     parser.add_argument(
         "policy", metavar="POLICY", nargs="?", help="a policy file; default: the newest in force"
     )
+    parser.add_argument(
+        "--persisted",
+        action="store_true",
+        help="the newest policy in force of those that are applied after every boot; for the unit",
+    )
     parser.add_argument("--netns", metavar="PATH", help="network namespace that it is applied in")
     parser.add_argument(
         "--profile", help="how to measure; default: the profile of the study that proved it"
@@ -71,6 +76,8 @@ def run(args: Namespace) -> int:
 
     if args.json and not args.dry_run:
         raise UsageError("--json goes with --dry-run", hint="`ktune status --json` shows a watch")
+    if args.persisted and (args.policy or args.netns):
+        raise UsageError("--persisted finds the policy itself: leave POLICY and --netns away")
     options = _options(args)
     if args.dry_run:
         return _dry_run(args, options)
@@ -94,6 +101,7 @@ def _options(args: Namespace) -> WatchOptions:
             raise UsageError(f"{option} must be above 0")
     return WatchOptions(
         netns=args.netns,
+        persisted=args.persisted,
         profile=args.profile,
         baseline_on_death=args.on_death == "baseline",
         interval_s=times["interval"],

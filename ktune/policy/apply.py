@@ -229,17 +229,24 @@ def _not_applied(report: ApplyReport, lease: Lease) -> KtuneError:
     )
 
 
-def _refuse_twice(plan: ApplyPlan, paths: StatePaths) -> None:
+def entry_in_force(plan: ApplyPlan, paths: StatePaths) -> StackEntry | None:
+    """The entry of this very policy in this very scope."""
+    digest = plan.checked.policy.document.digest
     for entry in stack.readable(paths):
-        if entry.digest == plan.checked.policy.document.digest and (
-            entry.scope.boot_id,
-            entry.scope.cookie,
-        ) == (plan.scope.boot_id, plan.scope.cookie):
-            raise RefusedError(
-                f"{entry.name} serial {entry.serial} is in force there already",
-                hint="`ktune verify` compares it with the kernel; "
-                "to write it again: `ktune rollback`, then apply",
-            )
+        same = (entry.scope.boot_id, entry.scope.cookie) == (plan.scope.boot_id, plan.scope.cookie)
+        if same and entry.digest == digest:
+            return entry
+    return None
+
+
+def _refuse_twice(plan: ApplyPlan, paths: StatePaths) -> None:
+    entry = entry_in_force(plan, paths)
+    if entry is not None:
+        raise RefusedError(
+            f"{entry.name} serial {entry.serial} is in force there already",
+            hint="`ktune verify` compares it with the kernel; "
+            "to write it again: `ktune rollback`, then apply",
+        )
 
 
 def _scope_for(policy: LoadedPolicy, netns: str | None) -> ScopeIdentity:

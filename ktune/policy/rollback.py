@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from ktune.errors import BusyError, KtuneError
 from ktune.kernel.values import Value, format_value
-from ktune.policy import stack
+from ktune.policy import persisted, stack
 from ktune.policy.live import read_live
 from ktune.policy.settle import settle
 from ktune.policy.stack import StackEntry, UnreadableEntry
@@ -90,10 +90,18 @@ def to_roll_back(paths: StatePaths, *, everything: bool) -> list[StackEntry]:
 
 
 def roll_back(
-    entry: StackEntry, *, paths: StatePaths, why: str = "", locked: bool = False
+    entry: StackEntry,
+    *,
+    paths: StatePaths,
+    why: str = "",
+    locked: bool = False,
+    unpersist: bool = True,
 ) -> RolledBack:
-    """Restore what one entry changed and take it off the stack.
+    """Restore what one entry changed and take it off the stack; unless `unpersist` is False it is
+    not applied after the next boot either.
 
+    After a reboot nothing is written. What a policy that was applied after a boot goes back to is
+    what that boot had set before it (sysctl.d, else the kernel).
     `locked`: the caller holds the scope already.
 
     Raises:
@@ -105,6 +113,8 @@ def roll_back(
     with nullcontext() if locked else lock:
         recovery = restore_committed(entry.journal, paths=paths, namespace=entry.scope.ref)
         done = _rolled_back(entry, recovery)
+        if unpersist and entry.scope.is_host:
+            persisted.forget(paths, entry.digest)
         stack.remove(paths, entry)
     history.record(
         paths,

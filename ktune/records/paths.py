@@ -70,6 +70,11 @@ class StatePaths:
         return self.state / "policies"
 
     @property
+    def persisted(self) -> Path:
+        """Policies that are applied after every boot."""
+        return self.state / "persisted"
+
+    @property
     def history(self) -> Path:
         """Who changed what, when and why: one JSON object a line, append-only."""
         return self.state / "history.jsonl"
@@ -93,6 +98,7 @@ class StatePaths:
             self.watches,
             self.journal,
             self.policies,
+            self.persisted,
             self.runtime,
         ):
             try:

@@ -68,6 +68,11 @@ class WatchRecord:
         """Does its watcher live?"""
         return self.runner is not None and clock.alive(self.runner)
 
+    @property
+    def settled(self) -> bool:
+        """Probation passed, and the policy not taken back since."""
+        return (self.mode, self.phase) == ("recommendation", "steady")
+
     def with_alert(self, text: str) -> WatchRecord:
         """The last few are kept."""
         alerts = (*self.alerts, Alert(clock.now(), text))[-_KEPT_ALERTS:]

@@ -19,9 +19,16 @@ from ktune.modes.source import window_source
 from ktune.modes.watch.diary import open_diary
 from ktune.modes.watch.holder import LEASE_S, CommittedHolder, Holder, LeasedHolder
 from ktune.modes.watch.spec import Identity, WatchedKnob, WatchSpec, watch_spec
+from ktune.modes.watch.vouch import vouch_for
 from ktune.modes.watch.watcher import Watcher
-from ktune.policy import stack
-from ktune.policy.apply import ApplyPlan, apply, plan_apply, refuse_locked_out
+from ktune.policy import persisted, stack
+from ktune.policy.apply import (
+    ApplyPlan,
+    apply,
+    entry_in_force,
+    plan_apply,
+    refuse_locked_out,
+)
 from ktune.policy.load import LoadedPolicy, load_policy
 from ktune.policy.settle import settle
 from ktune.policy.stack import StackEntry
@@ -49,6 +56,8 @@ class WatchOptions:
     """What the command line says; None: as the policy says."""
 
     netns: str | None = None
+    persisted: bool = False
+    """Of the policies that are applied after every boot, the newest in force."""
     profile: str | None = None
     baseline_on_death: bool = False
     interval_s: float | None = None
@@ -106,7 +115,7 @@ def find_subject(argument: str | None, options: WatchOptions, paths: StatePaths)
     policy, netns = _policy(argument, options, paths)
     plan = plan_apply(policy, netns=netns)
     refuse_locked_out(plan, paths, despite=options.despite_lock_out)
-    entry = _entry_of(plan, paths)
+    entry = entry_in_force(plan, paths)
     if entry is not None and options.baseline_on_death:
         raise RefusedError(
             f"{entry.name} is committed: it stays when its watcher dies",
@@ -184,6 +193,7 @@ def _run(
             paths=paths,
             observe=observe,
             relearn=_relearning(subject.profile, spec, paths, observe),
+            vouch=vouch_for(spec, paths, observe),
             in_force=held.in_force,
             until_settled=options.until_settled,
         ).run()
@@ -240,21 +250,31 @@ def _policy(
     if argument is not None:
         return load_policy(argument), options.netns or _netns_of(argument, paths)
     entries = [entry for entry in stack.readable(paths) if entry.scope.alive()]
+    if options.persisted:
+        entries = [entry for entry in entries if _is_persisted(entry, paths)]
+        if not entries:
+            raise RefusedError("no persisted policy is in force", hint="`ktune status` says why")
     if not entries:
         raise UsageError("no policy is in force", hint="name a policy file: ktune watch POLICY")
     newest = entries[-1]
+    kept = persisted.find(paths, newest.digest) if options.persisted else None
+    file = newest.source if kept is None else str(persisted.policy_file(paths, kept))
     try:
-        policy = load_policy(newest.source)
+        policy = load_policy(file)
     except UsageError as error:
         raise UsageError(
             f"the file of {newest.name} can't be read: {error.message}", hint="name it"
         ) from error
     if policy.document.digest != newest.digest:
         raise UsageError(
-            f"{newest.source} is another policy than the one in force",
+            f"{file} is another policy than the one in force",
             hint="name the file of the policy in force",
         )
     return policy, options.netns or newest.scope.netns
+
+
+def _is_persisted(entry: StackEntry, paths: StatePaths) -> bool:
+    return entry.scope.is_host and persisted.find(paths, entry.digest) is not None
 
 
 def _netns_of(path: str, paths: StatePaths) -> str | None:
@@ -266,15 +286,6 @@ def _netns_of(path: str, paths: StatePaths) -> str | None:
         if entry.digest == digest and entry.scope.alive()
     }
     return found.pop() if len(found) == 1 else None
-
-
-def _entry_of(plan: ApplyPlan, paths: StatePaths) -> StackEntry | None:
-    digest = plan.checked.policy.document.digest
-    for entry in stack.readable(paths):
-        same = (entry.scope.boot_id, entry.scope.cookie) == (plan.scope.boot_id, plan.scope.cookie)
-        if same and entry.digest == digest:
-            return entry
-    return None
 
 
 def _profile(policy: LoadedPolicy, options: WatchOptions, paths: StatePaths) -> Profile:

@@ -70,7 +70,8 @@ Lock = Callable[[], AbstractContextManager[None]]
 class Watcher:
     """One watch. Make it, `run()` it; the way out is written down whatever happens.
 
-    `relearn` begins a new search after a rollback; `now_s` is the clock of the schedule.
+    `relearn` begins a new search after a rollback; `vouch` is told after each look that found no
+    reason to end.
     """
 
     holder: Holder
@@ -83,6 +84,7 @@ class Watcher:
     paths: StatePaths
     observe: Observer
     relearn: Callable[[], None]
+    vouch: Callable[[State], None] | None = None
     in_force: bool = True
     until_settled: bool = False
     state: State = field(init=False)
@@ -134,6 +136,8 @@ class Watcher:
         while not self._over:
             self._wait()
             self._told(*self._around())
+            if self.vouch is not None and not self._over:
+                self.vouch(self.state)
             if not self._over and self._pair_is_due():
                 self._pair()
 
