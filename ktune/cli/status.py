@@ -11,6 +11,7 @@ from typing import Any
 from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table
 from ktune.errors import ExitCode
 from ktune.policy import stack
+from ktune.policy.persisted import PersistedPolicy, list_persisted
 from ktune.policy.stack import EntryState, StackEntry, UnreadableEntry
 from ktune.proxy.recover import PendingJournal, pending
 from ktune.records.codec import encode
@@ -38,10 +39,12 @@ def run(args: Namespace) -> int:
     """Show it."""
     paths = state_paths(args)
     watches, problems = list_watches(paths)
+    persisted, unreadable = list_persisted(paths)
     found = _Found(
         entries=stack.read(paths),
         watches=watches,
-        problems=problems,
+        persisted=persisted,
+        problems=[*problems, *unreadable],
         journals=pending(paths),
         running=[
             study
@@ -66,6 +69,7 @@ class _Found:
 
     entries: list[StackEntry | UnreadableEntry]
     watches: list[WatchRecord]
+    persisted: list[PersistedPolicy]
     problems: list[str]
     journals: list[PendingJournal]
     running: list[Study]
@@ -90,6 +94,7 @@ def _show(paths: StatePaths, found: _Found) -> None:
     for record in found.leased:
         say(f"in force while it is watched: {record.policy} serial {record.serial}, {record.scope}")
         say(*_watch_lines(record))
+    say(*map(_persisted_line, found.persisted))
     say(*(f"UNREADABLE: {text}" for text in found.problems))
     _journals(found.journals, paths)
     for study in found.running:
@@ -101,6 +106,7 @@ def _show(paths: StatePaths, found: _Found) -> None:
         say(f"  end the emergency: {paths.command('recover', '--end-emergency')}")
     if not (
         found.entries
+        or found.persisted
         or found.journals
         or found.running
         or found.leased
@@ -148,6 +154,13 @@ def _watch_lines(record: WatchRecord) -> Iterator[str]:
         yield f"  last alert, {last.at}: {last.text}"
 
 
+def _persisted_line(item: PersistedPolicy) -> str:
+    name = f"{item.name} serial {item.serial}"
+    if item.blocked:
+        return f"persisted, but BLOCKED: {name}: {item.blocked}"
+    return f"persisted: {name} is applied after every boot, since {item.since} by {item.who}"
+
+
 def _standing(entry: StackEntry) -> str:
     if not entry.scope.same_boot:
         return "ended by the reboot"
@@ -183,6 +196,7 @@ def _as_json(paths: StatePaths, found: _Found) -> dict[str, Any]:
             for entry in found.entries
             if isinstance(entry, StackEntry)
         ],
+        "persisted": [encode(item) for item in found.persisted],
         "watches": [encode(record) | {"watching": record.watching} for record in found.watches],
         "lockouts": [encode(item) | {"emergency": item.emergency} for item in found.lockouts],
         "unreadable": [

@@ -61,6 +61,13 @@ def refuse_unproven(plan: ApplyPlan, paths: StatePaths) -> None:
             "--persist is for the host: a namespace ends with the boot",
             hint="whoever makes the namespace applies the policy to it",
         )
+    study = document.origin.study
+    if not (paths.studies / study).is_dir():
+        raise RefusedError(
+            f"study {study}, which says how {document.name} is measured, is not here: "
+            "nothing could watch it after a boot",
+            hint="persist it with the state folder that it was tuned with",
+        )
     watch = read_watch(paths, watch_id(document.name, document.digest, 0))
     hint = f"watch it first: {paths.command('watch', plan.checked.policy.path, '--until-settled')}"
     if watch is None:

@@ -32,7 +32,7 @@ _APPLY = """\
 [Unit]
 Description=Apply the policies of ktune
 After=systemd-sysctl.service systemd-modules-load.service
-RequiresMountsFor={state}
+RequiresMountsFor={mount}
 ConditionKernelCommandLine=!ktune=off
 ConditionPathExistsGlob={state}/persisted/*.yaml
 
@@ -50,7 +50,7 @@ _WATCH = """\
 Description=Watch the policies of ktune
 After={apply_unit}
 Wants={apply_unit}
-RequiresMountsFor={state}
+RequiresMountsFor={mount}
 ConditionKernelCommandLine=!ktune=off
 ConditionPathExistsGlob={state}/persisted/*.yaml
 
@@ -86,6 +86,7 @@ def unit_texts(paths: StatePaths) -> Mapping[str, str]:
     state = _escaped(str(paths.state))
     words = {
         "state": state,
+        "mount": _in_quotes(state) if " " in state else state,
         "target": _TARGET,
         "apply_unit": APPLY_UNIT,
         "apply": quoted(boot_command(paths)),
@@ -174,8 +175,12 @@ def _ktune(paths: StatePaths) -> list[str]:
 
 
 def _quoted(word: str) -> str:
-    plain = _escaped(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
-    return plain if plain and not set(plain) & set(" \t\"'\\;") else f'"{plain}"'
+    plain = _escaped(word).replace("$", "$$")
+    return plain if plain and not set(plain) & set(" \"'\\;") else _in_quotes(plain)
+
+
+def _in_quotes(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _escaped(text: str) -> str:

@@ -70,8 +70,8 @@ Lock = Callable[[], AbstractContextManager[None]]
 class Watcher:
     """One watch. Make it, `run()` it; the way out is written down whatever happens.
 
-    `relearn` begins a new search after a rollback; `vouch` is told after each look that found no
-    reason to end.
+    `relearn` begins a new search after a rollback; `vouch` is told the state after each look
+    while the policy is in force.
     """
 
     holder: Holder
@@ -136,10 +136,10 @@ class Watcher:
         while not self._over:
             self._wait()
             self._told(*self._around())
-            if self.vouch is not None and not self._over:
-                self.vouch(self.state)
             if not self._over and self._pair_is_due():
                 self._pair()
+            if self.vouch is not None and self.state.mode is Mode.RECOMMENDATION:
+                self.vouch(self.state)
 
     # -- looking -----------------------------------------------------------------------------
 

@@ -1,0 +1,269 @@
+"""Policies that survive reboots, through the command line, on a knob of the host."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ktune.modes.machine import Mode, WatchPhase
+from ktune.policy.load import load_policy
+from ktune.policy.units import APPLY_UNIT, WATCH_UNIT
+from tests.conftest import RUNTIME, HostKnobs
+from tests.policy.support import edited, policy_text
+
+from .rebooting import KNOB, Host
+from .support import Namespace, Ran
+
+VALUES = {"scope": "host", "assignment": {KNOB: 7}, "baseline": {KNOB: 1}}
+
+
+@pytest.fixture
+def host(tmp_path: Path, host_knobs: HostKnobs) -> Iterator[Host]:
+    yield Host(tmp_path, host_knobs)
+    for link in (RUNTIME / "journals").glob("*"):
+        link.unlink()
+
+
+@pytest.fixture
+def policy(host: Host) -> Path:
+    """A policy for the host that no watch has seen."""
+    file = host.folder / "policy.yaml"
+    file.write_text(policy_text(host.paths, **VALUES))
+    return file
+
+
+@pytest.fixture
+def settled(host: Host, policy: Path) -> Path:
+    """One that has passed its probation."""
+    host.watched(load_policy(str(policy)).document)
+    return policy
+
+
+def test_without_probation_nothing_is_persisted_or_applied(host: Host, policy: Path) -> None:
+    done = host.persist(policy)
+    assert (done.code, host.live) == (4, "1")
+    assert "has not been on probation" in done.err
+    assert "ktune" in done.err and "watch" in done.err
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"phase": WatchPhase.PROBATION.value}, "has not passed its probation: probation"),
+        ({"phase": WatchPhase.ALERT_ONLY.value}, "no pairs can be measured"),
+        ({"mode": Mode.IDLE.value, "phase": ""}, "has not passed its probation: idle"),
+        ({"kernel": "5.10.0-old"}, "passed its probation on kernel 5.10.0-old"),
+    ],
+)
+def test_only_a_probation_that_was_passed_on_this_kernel_counts(
+    host: Host, policy: Path, record: dict[str, str], said: str
+) -> None:
+    host.watched(load_policy(str(policy)).document, **record)
+    done = host.persist(policy)
+    assert (done.code, host.live) == (4, "1")
+    assert said in done.err
+    assert not host.units.exists()
+
+
+def test_a_persisted_policy_comes_back_and_goes_back_to_what_the_boot_had_set(
+    host: Host, settled: Path
+) -> None:
+    done = host.persist(settled)
+    assert done.code == 0, done.err
+    assert host.live == "7"
+    for name in (APPLY_UNIT, WATCH_UNIT):
+        link = host.units / "multi-user.target.wants" / name
+        assert link.resolve() == host.units / name
+    (listed,) = host.status["persisted"]
+    assert listed["blocked"] == ""
+
+    host.reboot(setting="2")
+    assert host.status["policies"][0]["standing"] == "ended by the reboot"
+    done = host("apply", "--boot")
+    assert (done.code, host.live) == (0, "7"), done.err
+    assert "applied: " in done.out
+    assert host("verify").code == 0
+    assert host("apply", "--boot").out.startswith("in force: ")
+
+    done = host("rollback")
+    assert (done.code, host.live) == (0, "2"), done.err
+    assert not list(host.units.rglob("ktune-*"))
+    assert host.status["persisted"] == []
+    host.reboot(setting="1")
+    assert host("apply", "--boot").out == "no policy is persisted\n"
+    assert host.live == "1"
+
+
+def test_a_boot_that_did_not_stay_healthy_blocks_until_a_person_persists_again(
+    host: Host, settled: Path
+) -> None:
+    host.persist(settled)
+    host.reboot(setting="1")
+    assert host("apply", "--boot").code == 0
+    host.reboot(setting="1")  # nobody has marked the last one
+    done = host("apply", "--boot")
+    assert (done.code, host.live) == (4, "1")
+    assert "did not stay healthy" in done.out
+    assert "BLOCKED" in host("status").out
+    host.reboot(setting="1")
+    assert (host("apply", "--boot").code, host.live) == (4, "1")
+    assert host.persist(settled).code == 0
+    host.reboot(setting="1")
+    assert (host("apply", "--boot").code, host.live) == (0, "7")
+
+
+@pytest.mark.full
+def test_a_healthy_boot_is_followed_by_the_next(host: Host, settled: Path) -> None:
+    host.persist(settled)
+    for _ in range(2):
+        host.reboot(setting="1")
+        assert (host("apply", "--boot").code, host.live) == (0, "7")
+        host.healthy()
+    assert len(host.status["policies"]) == 1
+
+
+@pytest.mark.full
+def test_a_blocked_policy_is_taken_away_by_rollback(host: Host, settled: Path) -> None:
+    host.persist(settled)
+    host("rollback")
+    host.persist(settled)
+    host.reboot(setting="1")
+    host("apply", "--boot")
+    host("rollback", "--all")
+    assert host.status["persisted"] == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code", "value"),
+    [
+        ("ktune=off", 4, "1"),
+        pytest.param("ktune=offside", 0, "7", marks=pytest.mark.full),
+        pytest.param("-- ktune=off", 0, "7", marks=pytest.mark.full),
+    ],
+)
+def test_the_kernel_command_line_can_say_no(
+    host: Host, settled: Path, parameters: str, code: int, value: str
+) -> None:
+    host.persist(settled)
+    host.reboot(setting="1", parameters=parameters)
+    assert (host("apply", "--boot").code, host.live) == (code, value)
+
+
+@pytest.mark.full
+def test_a_copy_that_was_changed_is_not_trusted(host: Host, settled: Path) -> None:
+    host.persist(settled)
+    (copy,) = host.paths.persisted.glob("*.yaml")
+    text = copy.read_text()
+    host.reboot(setting="1")
+    for forged in (text.replace(f"{KNOB}: 7", f"{KNOB}: 9"), edited(text, assignment={KNOB: 9})):
+        copy.write_text(forged)
+        assert (host("apply", "--boot").code, host.live) == (7, "1")
+    copy.write_text("not: [a policy")
+    assert (host("apply", "--boot").code, host.live) == (2, "1")
+
+
+@pytest.mark.full
+def test_a_boot_record_that_cant_be_read_applies_nothing(host: Host, settled: Path) -> None:
+    host.persist(settled)
+    host.reboot(setting="1")
+    (host.paths.persisted / "boot.json").write_text("{}")
+    done = host("apply", "--boot")
+    assert (done.code, host.live) == (1, "1")
+    assert "boot.json" in done.err
+
+
+@pytest.mark.full
+def test_without_systemd_it_says_what_init_must_run(host: Host, settled: Path) -> None:
+    if Path("/run/systemd/system").is_dir():
+        pytest.skip("systemd runs here")
+    done = host("apply", settled, "--persist", "--yes")
+    assert done.code == 0
+    assert "apply --boot" in done.out
+    assert "watch --persisted" in done.out
+
+
+@pytest.mark.full
+def test_a_policy_whose_study_is_elsewhere_could_not_be_watched(host: Host, settled: Path) -> None:
+    shutil.rmtree(host.paths.studies)
+    done = host.persist(settled)
+    assert (done.code, host.live) == (4, "1")
+    assert "nothing could watch it" in done.err
+
+
+PROFILE = f"""
+ktune: 1
+kind: profile
+name: speed
+scope: host
+workload:
+  command: [sh, -c, 'v=$(cat /proc/sys/vm/stat_interval); echo "speed=$((1000 SIGN v * 20)).$$"']
+  user: root
+  renews: [new_process]
+  metrics: {{speed: {{from: key_value, unit: 1/s, plausible: [1, 1000000]}}}}
+knobs: {{sysctl: {{{KNOB}: {{range: [1, 10]}}}}}}
+objectives: [{{metric: speed, direction: maximize}}]
+"""
+QUICK = ("--probation-every", "0s", "--holdback-every", "0s", "--interval", "100ms", "--quiet")
+
+
+def watch(host: Host, sign: str, *words: str) -> Ran:
+    """A real watch with a workload that the knob makes faster (+) or slower (-)."""
+    profile = host.folder / "speed.yaml"
+    profile.write_text(PROFILE.replace("SIGN", sign))
+    return host("watch", *words, "--profile", profile, *QUICK)
+
+
+@pytest.mark.full
+def test_from_the_probation_to_a_boot_that_the_watch_calls_healthy(host: Host) -> None:
+    file = host.folder / "policy.yaml"
+    text = policy_text(host.paths, **VALUES)
+    file.write_text(edited(text, watch={"probation_pairs": 3}))
+    assert host.persist(file).code == 4
+    done = watch(host, "+", str(file), "--until-settled")
+    assert (done.code, host.live) == (0, "7"), done.err
+    assert host.persist(file).code == 0
+    for _ in range(2):
+        host.reboot(setting="1")
+        assert host("apply", "--boot").code == 0
+        done = watch(host, "+", "--persisted", "--until-settled")
+        assert done.code == 0, done.err
+        assert "this boot counts as healthy: probation passed" in done.err
+
+
+@pytest.mark.full
+def test_what_the_watch_rolls_back_does_not_return_with_the_next_boot(host: Host) -> None:
+    file = host.folder / "policy.yaml"
+    file.write_text(policy_text(host.paths, **VALUES))
+    host.watched(load_policy(str(file)).document)
+    host.persist(file)
+    host.reboot(setting="1")
+    host("apply", "--boot")
+    done = watch(host, "-", "--persisted")
+    assert (done.code, host.live) == (8, "1"), done.err
+    assert host.status["persisted"] == []
+    host.reboot(setting="1")
+    assert (host("apply", "--boot").code, host.live) == (0, "1")
+
+
+@pytest.mark.full
+def test_a_namespace_has_no_boot(host: Host) -> None:
+    file = host.folder / "net.yaml"
+    file.write_text(policy_text(host.paths))
+    namespace = Namespace.make()
+    try:
+        done = host("apply", file, "--persist", "--yes", "--netns", namespace.path)
+    finally:
+        namespace.end()
+    assert done.code == 4
+    assert "for the host" in done.err
+
+
+@pytest.mark.full
+def test_boot_takes_no_policy_and_apply_needs_one(host: Host, policy: Path) -> None:
+    assert host("apply", "--boot", policy).code == 2
+    assert host("apply").code == 2
+    assert host("watch", "--persisted").code == 4
