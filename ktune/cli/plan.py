@@ -96,8 +96,9 @@ def plan_lines(plan: Plan, guardrails: Iterable[Watchability] = ()) -> Iterator[
     guessed = "" if estimate.window_is_known else " (a guess: the workload has no usual_time)"
     yield (
         f"About {format_duration(estimate.expected_s)}, at most "
-        f"{format_duration(estimate.longest_s)}: up to {estimate.search_windows} windows of "
-        f"search and about {estimate.proof_windows} of proof, "
+        f"{format_duration(estimate.longest_s)}: {estimate.calibration_windows} windows of "
+        f"calibration, up to {estimate.search_windows} of search and about "
+        f"{estimate.proof_windows} of proof, "
         f"{format_duration(estimate.window_s)} each{guessed}."
     )
     yield "Nothing was changed."

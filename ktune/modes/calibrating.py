@@ -165,8 +165,9 @@ def _execute(run: _Run) -> CalibrationResult:
 
 def _judged(calibration: Calibration, plan: Plan) -> Readiness:
     found = judge(calibration.pairs, calibration.records, calibration.settings)
+    estimate = plan.estimate  # a `tune` that follows takes this calibration over
     return replace(
         found,
         switched_to=dict(calibration.candidate),
-        tune_windows=plan.estimate.search_windows + plan.estimate.proof_windows,
+        tune_windows=estimate.search_windows + estimate.proof_windows,
     )

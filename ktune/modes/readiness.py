@@ -5,6 +5,7 @@ The answer rests on the *upper* 90 % limit of the noise, and on the promotion ru
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,12 +22,14 @@ from ktune.evidence.power import (
     smallest_gain,
 )
 from ktune.evidence.readiness import Averaging, Effect, autocorrelation, order_effect, spread
-from ktune.modes.scoring import Goals
+from ktune.modes.scoring import Goals, Limit
 from ktune.modes.settings import Settings
 from ktune.modes.switching import Switching, averaging_of, switching, waiting, window_s_of
 from ktune.records.readiness import Gate, Readiness, Resolution, Waiting
 from ktune.records.types import WindowRecord
 
+_LONGEST = 100
+"""Nobody makes windows so many times as long."""
 _WHITE = 1 / math.sqrt(2)
 """Two windows averaged against one, where all noise is from within the windows."""
 
@@ -166,14 +169,40 @@ def _unresolved(case: _Case, proof: Resolution) -> tuple[tuple[str, ...], tuple[
         f"{rule.max_pairs} pairs (wanted: {TARGET:.0%})"
     )
     if case.smallest is None:
-        worst = case.at_most.worsening_sd
-        names = [name for name, margin in rule.margins.items() if worst[name] > margin]
-        named = f"the noise of {', '.join(names)}" if names else "so few pairs"
-        return (f"{problem}; no gain would, because of {named}",), (
-            "a larger margin for the constraint, longer windows, or more pairs "
-            "(promotion: {pairs: {max: N}})",
+        noisy = tuple(_noisy_limits(case))
+        named = f"the noise of {', '.join(item.metric for item in noisy)}" if noisy else ""
+        return (f"{problem}; no gain would, because of {named or 'so few pairs'}",), tuple(
+            _margins_that_help(case, noisy)
         )
     return (problem,), tuple(_helps(case, proof, case.smallest))
+
+
+def _noisy_limits(case: _Case) -> Iterator[Limit]:
+    """Constraints whose margin the noise exceeds."""
+    worst, margins = case.at_most.worsening_sd, case.settings.rule.margins
+    for limit in case.settings.goals.limits:
+        if limit.margin is not None and worst[limit.metric] > margins[limit.metric]:
+            yield limit
+
+
+def _margins_that_help(case: _Case, noisy: Sequence[Limit]) -> Iterator[str]:
+    """A margin is shown like a gain of its size: the same tests at the same level."""
+    alone = dataclasses.replace(case.settings.rule, margins={}, minimum_gain=0.0)
+    times = 1.0
+    for limit in noisy:
+        sd = case.at_most.worsening_sd[limit.metric]
+        needed = smallest_gain(alone, Noise(sd), runs=case.runs)
+        if needed is None or limit.margin is None:
+            continue
+        times = max(times, needed / limit.margin)
+        share, now = (-change_of(-log, limit.direction) for log in (needed, limit.margin))
+        yield (
+            f"a larger margin: {{metric: {limit.metric}, worse_by_at_most: "
+            f"{math.ceil(share * 100)}%}} (now {now:.1%})"
+        )
+    if times > 1:
+        yield _longer_windows(case, math.ceil(times**2))
+    yield "more pairs: promotion: {pairs: {max: N}}"
 
 
 def _helps(case: _Case, proof: Resolution, smallest: float) -> Iterator[str]:
@@ -202,6 +231,8 @@ def _helps(case: _Case, proof: Resolution, smallest: float) -> Iterator[str]:
 
 def _longer_windows(case: _Case, times: int) -> str:
     """How long a window should be, and what speaks for it."""
+    if times > _LONGEST:
+        return f"hardly longer windows: about {times} times as long they would have to be"
     work = case.settings.window.measure
     said = f"windows about {times} times as long (now {case.window_s:.3g} s"
     said += f"; `measure: {{count: {times * work.count}, unit: {work.unit}}}`)" if work else ")"

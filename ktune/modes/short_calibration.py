@@ -19,6 +19,7 @@ from ktune.modes.bench import Bench
 from ktune.modes.calibration import Calibration, calibration_on
 from ktune.modes.readiness import judge
 from ktune.modes.settings import Settings
+from ktune.profile.estimate import pairs_before
 from ktune.records import clock
 from ktune.records.codec import RecordError
 from ktune.records.finalists import read_finalists
@@ -28,9 +29,6 @@ from ktune.records.study import Study, list_studies
 from ktune.records.types import StudyManifest, StudyStatus
 from ktune.report.progress import Note, Observer
 
-FEWEST_PAIRS = 5
-SHARE_OF_TRIALS = 10
-"""One pair for so many trials of the search, at least FEWEST_PAIRS, at most MINIMUM_PAIRS."""
 SHARE_OF_TIME = 0.2
 """Of the time that the search may take; LEAST_PAIRS are measured whatever they take."""
 LEAST_PAIRS = 3
@@ -41,11 +39,6 @@ RUNS = 200
 """Simulated proofs a question: enough for a warning, and quick."""
 _JUDGING_S = 60.0
 """Lease of the baseline while that is simulated."""
-
-
-def pairs_before(settings: Settings) -> int:
-    """How many pairs the short form begins with."""
-    return min(MINIMUM_PAIRS, max(FEWEST_PAIRS, settings.trials // SHARE_OF_TRIALS))
 
 
 def calibrate_before_search(
@@ -121,7 +114,7 @@ def _stands_for(calibration: Study, manifest: StudyManifest) -> bool:
     return (
         calibration.status is StudyStatus.FINISHED
         and all(getattr(there, name) == getattr(manifest, name) for name in same)
-        and clock.moment(clock.now()) - clock.moment(there.ended_at) <= RECENT
+        and timedelta(0) <= clock.moment(clock.now()) - clock.moment(there.ended_at) <= RECENT
     )
 
 
@@ -148,10 +141,10 @@ def _measured(bench: Bench, settings: Settings, observe: Observer, runs: int) ->
         return counted >= LEAST_PAIRS and time.monotonic() > until_s
 
     calibration = calibration_on(bench, settings, candidate={}, observe=observe)
-    calibration.measure(pairs_before(settings), out_of_time)
+    calibration.measure(pairs_before(settings.trials), out_of_time)
     found = _judged(bench, calibration, runs)
-    if found.undecided and calibration.counted < MINIMUM_PAIRS:
-        observe(Note(f"{calibration.counted} pairs leave it open whether the MEI can be resolved"))
+    if not found.ready and calibration.counted < MINIMUM_PAIRS:
+        observe(Note(f"{calibration.counted} pairs don't show that the MEI can be resolved"))
         calibration.measure(MINIMUM_PAIRS, out_of_time)
         found = _judged(bench, calibration, runs)
     return found

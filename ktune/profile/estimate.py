@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from ktune.evidence.readiness import MINIMUM_PAIRS
 from ktune.profile.model import Profile
 from ktune.profile.plan import Estimate
 
@@ -20,6 +21,15 @@ _RE_MEASURED = 30
 _WINDOWS_PER_KNOB = 4
 """Windows that it takes to see whether a finalist needs a knob (`ktune.modes.simplify`)."""
 
+FEWEST_PAIRS = 5
+TRIALS_OF_A_PAIR = 10
+
+
+def pairs_before(trials: int) -> int:
+    """With how many pairs a `tune` calibrates before its search: one for TRIALS_OF_A_PAIR trials,
+    at least FEWEST_PAIRS, at most MINIMUM_PAIRS (`ktune.modes.short_calibration`)."""
+    return min(MINIMUM_PAIRS, max(FEWEST_PAIRS, trials // TRIALS_OF_A_PAIR))
+
 
 def estimate(profile: Profile, settle_s: float, knobs: int) -> Estimate:
     """`settle_s`: the longest settling time that the catalog gives a searched knob; `knobs`: how
@@ -27,11 +37,12 @@ def estimate(profile: Profile, settle_s: float, knobs: int) -> Estimate:
     search, pairs = profile.search, profile.promotion.pairs
     workload = profile.workload
     searching = search.trials + 1 + math.ceil(search.trials / search.baseline_every)
+    calibrating = 2 * pairs_before(search.trials)
     before = _RE_MEASURED + (_WINDOWS_PER_KNOB * knobs if search.simplify else 0)
     proof = 2 * (math.ceil((pairs.min + pairs.max) / 2) + pairs.after) + before
     longest_proof = 2 * (pairs.max + pairs.after) * profile.promotion.finalists + before
     if workload is None:
-        return Estimate(searching, proof, 0.0, 0.0, 0.0, False)
+        return Estimate(calibrating, searching, proof, 0.0, 0.0, 0.0, False)
     settle = max(workload.settle, settle_s) + _OVERHEAD_S
     usual = workload.usual_time
     longest = settle + workload.timeout
@@ -41,10 +52,12 @@ def estimate(profile: Profile, settle_s: float, knobs: int) -> Estimate:
     known = usual is not None
     window = settle + (usual if usual is not None else workload.timeout / 2)
     return Estimate(
+        calibration_windows=calibrating,
         search_windows=searching,
         proof_windows=proof,
         window_s=window,
-        expected_s=min(searching * window, search.time) + proof * window,
-        longest_s=min(searching * longest, search.time + longest) + longest_proof * longest,
+        expected_s=min(searching * window, search.time) + (calibrating + proof) * window,
+        longest_s=min(searching * longest, search.time + longest)
+        + (2 * MINIMUM_PAIRS + longest_proof) * longest,
         window_is_known=known,
     )

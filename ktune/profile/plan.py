@@ -71,6 +71,8 @@ class ActiveTuner:
 class Estimate:
     """How long the run takes: windows and seconds."""
 
+    calibration_windows: int
+    """Of the baseline against itself, before the search."""
     search_windows: int
     proof_windows: int
     window_s: float

@@ -228,11 +228,11 @@ def _windows(records: tuple[WindowRecord, ...]) -> Iterator[str]:
         by_validity = Counter(record.validity for record in own)
         said = ", ".join(f"{count} {name}" for name, count in sorted(by_validity.items()))
         seconds = sum(record.duration_s for record in own)
-        yield f"  {phase.value:<10}  {len(own)} in {seconds:.0f} s ({said})"
+        yield f"  {phase.value:<11}  {len(own)} in {seconds:.0f} s ({said})"
     shares = window_shares(records)
     if shares.new:
         yield (
-            f"  search      {shares.new} windows of new candidates, {shares.again} measured the "
+            f"  search       {shares.new} windows of new candidates, {shares.again} measured the "
             f"best again ({shares.share:.0%})"
         )
     proving = [record for record in records if record.phase in (Phase.DECISION, Phase.AFTER)]

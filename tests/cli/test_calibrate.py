@@ -170,9 +170,9 @@ def test_a_search_warns_and_goes_on_where_its_proof_can_not_resolve_the_mei(
     assert done.json["ready"] is False
     for words in (("report",), ("studies", "show")):
         out = cli(*words, done.json["study"]).out
-        assert "calibration 5 pairs, before the search: sd of a pair" in out
+        assert "calibration 10 pairs, before the search: sd of a pair" in out
         assert "NOT ready" in out and "would help: a larger promotion" in out
-        assert "calibration  10 in" in out
+        assert "calibration  20 in" in out
 
 
 def test_a_search_that_requires_readiness_ends_before_it_begins(cli: Cli, profile: Path) -> None:

@@ -160,9 +160,16 @@ def test_a_baseline_that_fails_ends_it(tmp_path: Path) -> None:
         calibration.measure(10)
 
 
-def test_a_constraint_too_noisy_for_its_margin_is_named(tmp_path: Path) -> None:
+def test_a_constraint_too_noisy_for_its_margin_is_named_with_one_that_is_not(
+    tmp_path: Path,
+) -> None:
     found, _ = calibrate(tmp_path, noise=0.05, text=CONSTRAINED)
     assert not found.ready and "speed" in found.problems[0]
+    wider = re.search(r"{metric: speed, worse_by_at_most: (\d+)%} \(now 2.0%\)", found.helps[0])
+    assert wider is not None
+    text = CONSTRAINED.replace("worse_by_at_most: 2%", f"worse_by_at_most: {wider[1]}%")
+    text = text.replace("pairs: {min", "mei: 20%, pairs: {min")
+    assert calibrate(tmp_path / "wider", noise=0.05, text=text)[0].ready
 
 
 def test_a_rule_that_fires_on_identical_settings_is_said(tmp_path: Path) -> None:
@@ -259,6 +266,13 @@ def test_longer_windows_are_advised_by_how_the_noise_averages_out(
     )
     assert found.averaging is not None
     assert any(helps in item for item in found.helps)
+
+
+def test_no_window_is_advised_that_nobody_would_make(tmp_path: Path) -> None:
+    text = PROFILE.replace("pairs: {min", "mei: 0.1%, pairs: {min")
+    found, _ = calibrate(tmp_path, noise=0.05, text=text)
+    (advice,) = [item for item in found.helps if "windows" in item]
+    assert advice.startswith("hardly longer windows: about")
 
 
 def test_an_interrupted_one_goes_on_where_it_was(tmp_path: Path) -> None:

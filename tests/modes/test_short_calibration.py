@@ -10,10 +10,10 @@ import pytest
 from ktune.errors import ExitCode, RefusedError
 from ktune.modes.short_calibration import (
     calibrate_before_search,
-    pairs_before,
     recent_calibrations,
     unresolved_text,
 )
+from ktune.profile.estimate import pairs_before
 from ktune.records.codec import RecordError
 from ktune.records.finalists import Finalists, fix_finalists
 from ktune.records.readiness import Readiness, read_readiness, write_readiness
@@ -48,12 +48,12 @@ def test_five_pairs_of_the_baseline_are_kept_in_the_study(tmp_path: Path) -> Non
     assert "resolved" not in notes(it)
 
 
-def test_what_five_pairs_leave_open_takes_ten(tmp_path: Path) -> None:
+def test_what_five_pairs_do_not_show_takes_ten(tmp_path: Path) -> None:
     """As measured it would do, at the upper limit of five pairs it would not."""
     with rig(tmp_path) as it:
         found = short(it, noise=0.022)
     assert found is not None and found.pairs == 10
-    assert "5 pairs leave it open" in notes(it)
+    assert "5 pairs don't show that" in notes(it)
 
 
 def test_noise_that_hides_the_mei_is_a_warning_that_says_what_would_help(tmp_path: Path) -> None:
@@ -110,9 +110,8 @@ def test_once_the_finalists_are_chosen_it_is_too_late(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("trials", "pairs"), [(1, 5), (24, 5), (70, 7), (1000, 10)])
-def test_it_is_cheap_beside_the_search(tmp_path: Path, trials: int, pairs: int) -> None:
-    with rig(tmp_path) as it:
-        assert pairs_before(dataclasses.replace(it.settings, trials=trials)) == pairs
+def test_it_is_cheap_beside_the_search(trials: int, pairs: int) -> None:
+    assert pairs_before(trials) == pairs
 
 
 def test_slow_windows_take_no_more_than_a_share_of_the_time(tmp_path: Path) -> None:
@@ -172,7 +171,7 @@ def test_one_of_something_else_does_not(
         assert not list(recent_calibrations(it.paths, other))
 
 
-@pytest.mark.parametrize("spoil", ["old", "interrupted", "damaged"])
+@pytest.mark.parametrize("spoil", ["old", "of tomorrow", "interrupted", "damaged"])
 def test_one_that_is_old_or_not_whole_does_not(
     tmp_path: Path, known: Readiness, spoil: str
 ) -> None:
@@ -180,6 +179,8 @@ def test_one_that_is_old_or_not_whole_does_not(
         made = finished(it, known)
         if spoil == "old":
             made._update(ended_at="2020-01-01T00:00:00Z")
+        elif spoil == "of tomorrow":
+            made._update(ended_at="2999-01-01T00:00:00Z")
         elif spoil == "interrupted":
             made.end(StudyStatus.INTERRUPTED)
         else:
