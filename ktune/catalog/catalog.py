@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
-from ktune.catalog.loader import CatalogError, read_entries
-from ktune.catalog.model import DEVICE, Kind, KnobEntry, Match, path_of
+from ktune.catalog.loader import CatalogError, read_prebuilt
+from ktune.catalog.model import DEVICE, KnobEntry, Match, path_of
 
 _KEY = re.compile(r"[A-Za-z0-9_./!:+-]{1,255}\Z")
-_COMPONENT = r"(?P<device>(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.!:-]+)"
-_SYSCTL_COMPONENT = r"(?P<device>[A-Za-z0-9_!:-]+)"  # a dot separates components here
+_DEVICE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.!:-]+\Z")
+_SYSCTL_DEVICE = re.compile(r"[A-Za-z0-9_!:-]+\Z")  # a dot separates components here
 
 
 class Catalog:
     """Entries by name, with device patterns matched on one path component."""
 
-    def __init__(self, entries: Iterable[KnobEntry]) -> None:
-        self._by_name: dict[str, KnobEntry] = {}
-        for entry in entries:
-            if entry.name in self._by_name:
-                raise CatalogError(f"{entry.name} is in the catalog twice")
-            self._by_name[entry.name] = entry
-        self._patterns = [(_compile(item), item) for item in self if item.pattern]
+    def __init__(self, entries: Iterable[KnobEntry] | Mapping[str, KnobEntry]) -> None:
+        self._by_name = entries if isinstance(entries, Mapping) else _by_name(entries)
+        self._patterns = [(*name.split(DEVICE), name) for name in self._by_name if DEVICE in name]
 
     def __iter__(self) -> Iterator[KnobEntry]:
         return iter(self._by_name.values())
@@ -43,13 +39,12 @@ class Catalog:
         """
         if not isinstance(key, str) or not _KEY.match(key):
             return None
-        entry = self._by_name.get(key)
-        if entry is not None and not entry.pattern:
-            return Match(key, entry, path_of(key))
-        for pattern, candidate in self._patterns:
-            match = pattern.match(key)
-            if match:
-                return Match(key, candidate, path_of(key), match["device"])
+        if key in self._by_name:  # never a pattern: a key has no braces
+            return Match(key, self._by_name[key], path_of(key))
+        for head, tail, name in self._patterns:
+            device = key[len(head) : len(key) - len(tail)]
+            if key == head + device + tail and _names_device(device, name):
+                return Match(key, self._by_name[name], path_of(key), device)
         return None
 
     def entry(self, name: str) -> KnobEntry | None:
@@ -72,15 +67,23 @@ class Catalog:
 
 @lru_cache(maxsize=1)
 def load_catalog() -> Catalog:
-    """The catalog that ships with this version (parsed once in a process).
+    """The catalog that ships with this version (read once in a process).
 
     Raises:
         CatalogError: malformed data.
     """
-    return Catalog(read_entries())
+    return Catalog(read_prebuilt())
 
 
-def _compile(entry: KnobEntry) -> re.Pattern[str]:
-    component = _SYSCTL_COMPONENT if entry.kind is Kind.SYSCTL else _COMPONENT
-    head, tail = entry.name.split(DEVICE)
-    return re.compile(re.escape(head) + component + re.escape(tail) + r"\Z")
+def _by_name(entries: Iterable[KnobEntry]) -> dict[str, KnobEntry]:
+    found: dict[str, KnobEntry] = {}
+    for entry in entries:
+        if entry.name in found:
+            raise CatalogError(f"{entry.name} is in the catalog twice")
+        found[entry.name] = entry
+    return found
+
+
+def _names_device(text: str, name: str) -> bool:
+    """May `text` stand for the device in a pattern of this name? One path component, no `.`."""
+    return bool((_DEVICE if name.startswith("/") else _SYSCTL_DEVICE).match(text))

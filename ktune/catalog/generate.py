@@ -1,7 +1,8 @@
-"""Writes the guardian's allow-list from the catalog: `python -m ktune.catalog.generate [--check]`.
+"""Writes what is made from the catalog's YAML: `python -m ktune.catalog.generate [--check]`.
 
-The guardian uses the standard library only, so it reads JSON instead of the catalog's YAML. Only
-what it enforces is in it, and only knobs that profiles may set.
+The guardian's allow-list: it uses the standard library only, so it reads JSON; only what it
+enforces is in it, and only knobs that profiles may set. And the catalog itself as one JSON file,
+which every command reads in a tenth of the time.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ktune.catalog.catalog import load_catalog
+from ktune.catalog.catalog import Catalog
+from ktune.catalog.loader import PREBUILT, read_entries, read_raw
 from ktune.catalog.model import Bound, KnobEntry
 from ktune.kernel.values import Value
 
@@ -28,26 +30,42 @@ def render(entries: Iterable[KnobEntry]) -> str:
     return f'{{"format": {FORMAT}, "knobs": [\n{lines}\n]}}\n'
 
 
-def is_stale() -> bool:
-    """Whether the file on disk differs from what the catalog says."""
-    try:
-        return ALLOWLIST.read_text(encoding="ascii") != render(load_catalog())
-    except FileNotFoundError:
-        return True
+def render_catalog(raw: Mapping[str, Mapping[str, Any]]) -> str:
+    """The whole catalog as text: one line for each knob, in the order of the files."""
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(raw[name])}" for name in raw)
+    return f"{{\n{lines}\n}}\n"
+
+
+def stale() -> list[str]:
+    """The files on disk that differ from what the YAML says. Raises CatalogError."""
+    return [path.name for path, text in _made().items() if not _holds(path, text)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the file, or with --check only say (exit 1) that it is stale."""
+    """Write the files, or with --check only say (exit 1) which are stale."""
     parser = argparse.ArgumentParser(prog="python -m ktune.catalog.generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when stale")
     options = parser.parse_args(argv)
     if options.check:
-        stale = is_stale()
-        print(f"{ALLOWLIST.name} is {'stale: run this without --check' if stale else 'current'}")
-        return int(stale)
-    ALLOWLIST.write_text(render(load_catalog()), encoding="ascii")
-    print(f"wrote {ALLOWLIST.name}")
+        found = stale()
+        said = f"stale: {', '.join(found)}; run this without --check" if found else "all current"
+        print(said)
+        return int(bool(found))
+    for path, text in _made().items():
+        path.write_text(text, encoding="ascii")
+        print(f"wrote {path.name}")
     return 0
+
+
+def _made() -> dict[Path, str]:
+    return {ALLOWLIST: render(Catalog(read_entries())), PREBUILT: render_catalog(read_raw())}
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="ascii") == text
+    except FileNotFoundError:
+        return False
 
 
 def _knob(entry: KnobEntry) -> dict[str, Any]:

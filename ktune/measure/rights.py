@@ -60,9 +60,9 @@ def drop_capabilities() -> None:
 
     uid 0 of a user namespace could otherwise change the very settings that are measured.
     """
-    for capability in range(_LAST_CAPABILITY + 1):
-        # EINVAL above the last one that this kernel knows; EPERM when there is nothing to drop.
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        # EPERM at the first one: no right to drop any. EINVAL: above the last one of this kernel.
+        for capability in range(_LAST_CAPABILITY + 1):
             _prctl(_PR_CAPBSET_DROP, capability)
     with contextlib.suppress(OSError):
         _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)

@@ -50,7 +50,6 @@ _PACKAGES = {
     "optuna": "the search",
     "numpy": "statistics",
     "rich": "the live view",
-    "psutil": "finding other tuners",
 }
 _EXTRAS = {
     "torch": "--sampler gp (extra: gp)",

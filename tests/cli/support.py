@@ -38,12 +38,14 @@ class Cli:
     def argv(self, *words: object) -> list[str]:
         return [*self._prefix, sys.executable, "-m", "ktune", *map(str, words)]
 
-    def __call__(self, *words: object, env: Mapping[str, str] | None = None) -> Ran:
+    def __call__(
+        self, *words: object, env: Mapping[str, str] | None = None, timeout_s: float = 60
+    ) -> Ran:
         done = subprocess.run(
             self.argv(*words),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout_s,
             cwd=HOME,
             env=self.environment(env),
             stdin=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ from ktune.cli.main import COMMANDS
 
 from .support import HOME
 
-HEAVY = ("optuna", "numpy", "pydantic", "rich", "yaml", "psutil", "ktune.catalog", "ktune.profile")
+HEAVY = ("optuna", "numpy", "pydantic", "rich", "yaml", "ktune.catalog", "ktune.profile")
 
 
 @pytest.mark.parametrize(

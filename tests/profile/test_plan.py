@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from ktune.profile.load import load_profile, parse_profile
 from ktune.profile.plan import Plan
 from ktune.profile.resolve import resolve
 from ktune.profile.space import Dimension, DimensionKind, compose, point_of
-from ktune.profile.tuners import _which
+from ktune.profile.tuners import _processes, _which
 from tests.profile.examples import GOOD, HEAD, HERE, PARENTS
 
 CATALOG = load_catalog()
@@ -366,3 +367,19 @@ def test_other_tuners_are_known_by_name_or_script(
     name: str, argv: list[str], found: str | None
 ) -> None:
     assert _which(name, argv) == found
+
+
+def test_the_process_list_has_names_and_the_arguments_of_interpreters() -> None:
+    script = [sys.executable, "-c", "input()", "--of-a-test"]
+    with (
+        subprocess.Popen(script, stdin=subprocess.PIPE) as python,
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE) as cat,
+    ):
+        found = {pid: (name, argv) for pid, name, argv in _processes()}
+        for process in (python, cat):
+            process.kill()
+
+    name, argv = found[python.pid]
+    assert name.startswith("python")
+    assert argv[1:4] == script[1:]
+    assert found[cat.pid] == ("cat", [])
