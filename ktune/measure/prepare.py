@@ -12,7 +12,7 @@ import importlib
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from ktune.kernel.namespaces import NamespaceRef, enter
 from ktune.measure import rights
@@ -31,15 +31,23 @@ def preload(job: Job) -> None:
         importlib.import_module(job.bundled)
 
 
-def become(
-    job: Job, group: WindowCgroup | None, *, parent: int, stdout: int, stderr: int, fail: int
-) -> NoReturn:
-    """Turn this fresh fork of `parent` into the command. Never returns."""
+class Streams(NamedTuple):
+    """The child's ends of the pipes to the spawner: output, what failed, and the word to go."""
+
+    stdout: int
+    stderr: int
+    fail: int
+    go: int
+
+
+def become(job: Job, group: WindowCgroup | None, streams: Streams, *, parent: int) -> NoReturn:
+    """Turn this fresh fork of `parent` into the command, once it is told to. Never returns."""
+    fail = streams.fail
     step = "prepare"
     code = 127
     try:
         step = "new session"
-        _fresh_process(stdout, stderr, fail)
+        _fresh_process(streams)
         if group is not None:
             # Without it the process tree is still found: we are its subreaper.
             with contextlib.suppress(OSError):
@@ -57,6 +65,9 @@ def become(
         rights.no_new_privileges()
         step = "execute"
         os.chdir("/")
+        if not os.read(streams.go, 1):
+            os._exit(code)
+        os.close(streams.go)
         code = _execute(job, fail)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -68,17 +79,19 @@ def become(
         os._exit(code)
 
 
-def _fresh_process(stdout: int, stderr: int, fail: int) -> None:
+def _fresh_process(streams: Streams) -> None:
     os.setsid()
     for number in _DEFAULT_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (stdout, 1), (stderr, 2)):
+    for source, target in ((nothing, 0), (streams.stdout, 1), (streams.stderr, 2)):
         os.dup2(source, target, inheritable=True)
     # A bundled load never execs, so nothing else would close the spawner's socket here.
-    os.closerange(3, fail)
-    os.closerange(fail + 1, 1024)
+    first, second = sorted((streams.fail, streams.go))
+    os.closerange(3, first)
+    os.closerange(first + 1, second)
+    os.closerange(second + 1, 1024)
 
 
 def _execute(job: Job, fail: int) -> int:

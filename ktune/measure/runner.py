@@ -62,6 +62,8 @@ class CommandSource:
         self._spawner = Spawner()
 
     def __enter__(self) -> Self:
+        """Starts the helper, which takes longer than most workloads' first words."""
+        self._spawner.start()
         return self
 
     def __exit__(

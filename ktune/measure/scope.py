@@ -18,6 +18,7 @@ from typing import Self
 from ktune.errors import KtuneError, RefusedError
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.kernel.tunable import sysctl_path
+from ktune.kernel.waiting import wait_for
 from ktune.measure.child import program
 
 _READY_S = 10.0
@@ -132,7 +133,7 @@ class EphemeralScope:
             holder.returncode = 0
             return
         try:
-            holder.wait(2.0)
+            wait_for(holder, 2.0)
         except subprocess.TimeoutExpired:
             holder.kill()
             holder.wait()

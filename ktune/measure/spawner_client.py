@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from ktune.errors import KtuneError
+from ktune.kernel.waiting import wait_for
 from ktune.measure.cgroup import PREFIX, WindowCgroup, own_cgroup
 from ktune.measure.child import program
 from ktune.measure.job import Outcome, dump, outcome_from
@@ -39,6 +40,11 @@ class Spawner:
         """Its process id while it runs."""
         return self._process.pid if self._process else None
 
+    def start(self) -> None:
+        """Have it start already; where that is not possible the first request says why."""
+        with contextlib.suppress(OSError):
+            self._connect()
+
     def ask(self, operation: str, poll: Poll, **fields: Any) -> Outcome:
         """One request; `poll` is called at least every 100 ms until the answer is there.
 
@@ -61,7 +67,7 @@ class Spawner:
         if process is None:
             return
         try:
-            process.wait(_STOP_PATIENCE_S)
+            wait_for(process, _STOP_PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -71,12 +77,16 @@ class Spawner:
         if self._socket is None:
             ours, theirs = socket.socketpair()
             with theirs:
-                self._process = subprocess.Popen(
-                    program("ktune.measure.spawner"),
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
+                try:
+                    self._process = subprocess.Popen(
+                        program("ktune.measure.spawner"),
+                        stdin=theirs.fileno(),
+                        stdout=subprocess.DEVNULL,
+                        start_new_session=True,
+                    )
+                except OSError:
+                    ours.close()
+                    raise
             self._socket = ours
         return self._socket
 

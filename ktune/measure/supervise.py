@@ -9,17 +9,19 @@ that prints without end never blocks and never fills our memory.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import signal
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from ktune.measure.cgroup import WindowCgroup
 from ktune.measure.clone import fork_into
 from ktune.measure.job import Job, Leftover, Outcome
-from ktune.measure.prepare import become
+from ktune.measure.prepare import Streams, become
 
 _CHUNK = 1 << 16
 _KILL_PATIENCE_S = 5.0
@@ -66,38 +68,80 @@ class _Tail:
         del self._data[: len(self._data) - self._limit]
 
 
-def run(job: Job, control: int, group_name: str) -> Outcome:
-    """Run `job`; a readable `control` (a request to stop, or the tuner's death) ends it early."""
+@dataclass
+class Begun:
+    """A child that has become all but the command: it waits for one byte in `go` to execute it.
+
+    Without that byte it never does: end of file there, or our death, ends it.
+    """
+
+    job: Job
+    pid: int
+    group: WindowCgroup | None
+    go: int
+    fail: int
+    out: _Tail
+    err: _Tail
+
+    @property
+    def sound(self) -> bool:
+        """Nothing has gone wrong with it so far."""
+        return not select.select([self.fail], [], [], 0)[0]
+
+    def discard(self) -> None:
+        """End it; its command never runs."""
+        for fd in (self.go, self.fail):
+            os.close(fd)
+        self.out.close()
+        self.err.close()
+        _kill([self.pid])
+        os.waitpid(self.pid, 0)
+        if self.group is not None:
+            self.group.remove()
+
+
+def begin(job: Job, group_name: str) -> Begun:
+    """Start a child for `job` up to the last step. Raises OSError when there is none to be had."""
     group = WindowCgroup.create(group_name)
-    try:
-        return _run(job, control, group)
-    finally:
-        if group is not None:
-            group.kill()
-            group.remove()
-
-
-def _run(job: Job, control: int, group: WindowCgroup | None) -> Outcome:
-    limit = job.output_limit
-    out_read, out_write = os.pipe()
-    err_read, err_write = os.pipe()
-    fail_read, fail_write = os.pipe()
-    out, err = _Tail(out_read, limit), _Tail(err_read, limit // 8 or 1)
+    pipes = [os.pipe() for _ in range(4)]
+    (out_read, out_write), (err_read, err_write), (fail_read, fail_write), (go_read, go) = pipes
     sys.stdout.flush()
     parent = os.getpid()
     try:
         pid, to_join = _fork(group)
-    except OSError as error:
-        for fd in (out_write, err_write, fail_read, fail_write):
+    except OSError:
+        for fd in itertools.chain(*pipes):
             os.close(fd)
-        out.close()
-        err.close()
-        return Outcome(failed_step="fork", errno=error.errno or 0, message=str(error))
+        if group is not None:
+            group.remove()
+        raise
     if pid == 0:
-        become(job, to_join, parent=parent, stdout=out_write, stderr=err_write, fail=fail_write)
-    for fd in (out_write, err_write, fail_write):
+        streams = Streams(stdout=out_write, stderr=err_write, fail=fail_write, go=go_read)
+        become(job, to_join, streams, parent=parent)
+    for fd in (out_write, err_write, fail_write, go_read):
         os.close(fd)
-    failure = _failure(fail_read, job.timeout_s)
+    limit = job.output_limit
+    out, err = _Tail(out_read, limit), _Tail(err_read, limit // 8 or 1)
+    return Begun(job, pid, group, go, fail_read, out, err)
+
+
+def run(begun: Begun, control: int) -> Outcome:
+    """Run the command to its end; a readable `control` (a request to stop, or the tuner's death)
+    ends it early."""
+    try:
+        with contextlib.suppress(BrokenPipeError):  # it has failed and says why
+            os.write(begun.go, b"g")
+        os.close(begun.go)
+        return _run(begun, control)
+    finally:
+        if begun.group is not None:
+            begun.group.kill()
+            begun.group.remove()
+
+
+def _run(begun: Begun, control: int) -> Outcome:
+    job, pid, group, out, err = begun.job, begun.pid, begun.group, begun.out, begun.err
+    failure = _failure(begun.fail, job.timeout_s)
     started = time.monotonic()
     ended = _wait(pid, job.timeout_s, control, (out, err))
     duration = time.monotonic() - started

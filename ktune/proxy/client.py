@@ -15,6 +15,7 @@ from ktune.errors import ExitCode, KtuneError, RefusedError
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
+from ktune.kernel.waiting import wait_for
 from ktune.proxy.channel import Channel, ChannelClosed
 from ktune.proxy.launch import start_guardian
 from ktune.proxy.model import (
@@ -185,7 +186,7 @@ class Lease:
         self._channel.close()
         self._process.kill()
         try:
-            self._process.wait(timeout=5)
+            wait_for(self._process, 5)
         except subprocess.TimeoutExpired:
             raise LeaseLost(
                 f"the guardian is stuck in the kernel: {why}",
@@ -202,7 +203,7 @@ class Lease:
         self._over = True
         self._channel.close()
         try:
-            self._process.wait(timeout=patience_s)
+            wait_for(self._process, patience_s)
         except subprocess.TimeoutExpired:
             return  # only its last records are stuck; the knobs are as reported
 

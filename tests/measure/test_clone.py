@@ -70,5 +70,7 @@ def test_the_command_runs_in_the_windows_cgroup(
 
     if refused:
         monkeypatch.setattr(supervise, "fork_into", no_such_call)
-    outcome = supervise.run(job("grep", "0::", "/proc/self/cgroup"), nothing, "ktune-test-window")
+    outcome = supervise.run(
+        supervise.begin(job("grep", "0::", "/proc/self/cgroup"), "ktune-test-window"), nothing
+    )
     assert outcome.stdout.rstrip().endswith("/ktune-test-window"), outcome

@@ -6,7 +6,9 @@ import glob
 import itertools
 import os
 import signal
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,18 +33,37 @@ from tests.measure.helpers import X, all_gone, nothing, running, shell, window
 FAILED, VOID, VALID = Validity.CANDIDATE_FAILED, Validity.VOID, Validity.VALID
 
 
+def groups_of(spawner: int) -> list[str]:
+    """The cgroups of its windows."""
+    parent = own_cgroup()
+    return [] if parent is None else glob.glob(f"{parent}/ktune-window-{spawner}-*")
+
+
+def begun_by(source: CommandSource) -> list[int]:
+    """The children of its helper: between windows the one that is begun for the next."""
+    pid = source._spawner.pid
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_begun(source: CommandSource) -> int:
+    deadline = time.monotonic() + 5
+    while not begun_by(source):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (pid,) = begun_by(source)
+    return pid
+
+
 def pids_in(folder: Path) -> list[int]:
     return [int(path.read_text()) for path in folder.glob("*.pid")]
 
 
 @pytest.fixture
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scratch() -> Iterator[Path]:
     """A folder that the workload's unprivileged user may write."""
-    path = tmp_path_factory.mktemp("scratch")
-    for folder in (path, path.parent, path.parent.parent):
-        folder.chmod(0o755)
-    path.chmod(0o777)
-    return path
+    with tempfile.TemporaryDirectory(prefix="ktune-test-") as path:
+        Path(path).chmod(0o777)
+        yield Path(path)
 
 
 def test_a_good_window_has_its_metrics_and_what_the_host_did() -> None:
@@ -126,8 +147,9 @@ def test_no_cgroup_is_left_behind() -> None:
     with CommandSource(shell("sleep 60 & echo x=1")) as source:
         for _ in range(3):
             assert source.run(nothing).valid
-    parent = own_cgroup()
-    assert parent is None or not glob.glob(f"{parent}/ktune-window-{source._spawner.pid}-*")
+        pid = source._spawner.pid
+    assert pid is not None
+    assert not groups_of(pid)
 
 
 class Abort(Exception):
@@ -275,3 +297,64 @@ def cached(file: Path) -> int:
         del anchor
         assert not failed
         return sum(page & 1 for page in seen)
+
+
+TELLS_ITS_PID = "echo x=1; echo $$ > {}/a.pid"
+
+
+def test_in_a_namespace_the_child_of_the_next_window_is_begun_before_it(
+    scope: EphemeralScope, scratch: Path
+) -> None:
+    script = TELLS_ITS_PID.format(scratch)
+    with CommandSource(shell(script), scope=scope.ref) as source:
+        assert source.run(nothing).valid
+        begun = wait_begun(source)
+        (scratch / "a.pid").unlink()
+        time.sleep(0.1)
+        assert not pids_in(scratch), "the command ran without a window"
+        assert source.run(nothing).valid
+        assert pids_in(scratch) == [begun]
+        begun, helper = wait_begun(source), source._spawner.pid
+    assert helper is not None
+    assert all_gone([begun])
+    assert not groups_of(helper)
+
+
+def test_a_begun_child_that_died_is_replaced(scope: EphemeralScope) -> None:
+    with CommandSource(shell("echo x=1"), scope=scope.ref) as source:
+        assert source.run(nothing).valid
+        begun = wait_begun(source)
+        os.kill(begun, signal.SIGKILL)
+        assert all_gone([begun])
+        assert source.run(nothing).valid
+
+
+def test_a_begun_child_dies_with_the_helper_that_waits_for_its_window(
+    scope: EphemeralScope,
+) -> None:
+    with CommandSource(shell("echo x=1"), scope=scope.ref) as source:
+        assert source.run(nothing).valid
+        begun, helper = wait_begun(source), source._spawner.pid
+        assert helper is not None
+        os.kill(helper, signal.SIGKILL)
+        assert all_gone([begun])
+        assert source.run(nothing).validity is VOID
+        assert not groups_of(helper)
+
+
+def test_on_the_host_every_window_has_a_process_born_under_its_settings() -> None:
+    with CommandSource(shell("echo x=1")) as source:
+        assert source.run(nothing).valid
+        time.sleep(0.1)
+        assert begun_by(source) == []
+
+
+def test_where_reset_commands_alternate_with_the_workload_nothing_wrong_is_run(
+    scope: EphemeralScope, scratch: Path
+) -> None:
+    count = ResetCommand(("sh", "-c", f"echo r >> {scratch}/log"))
+    spec = shell(f"echo w >> {scratch}/log; echo x=1", resets=(count, FlushTcpMetrics()))
+    with CommandSource(spec, scope=scope.ref) as source:
+        for _ in range(3):
+            assert source.run(nothing).valid
+    assert (scratch / "log").read_text().split() == ["r", "w"] * 3

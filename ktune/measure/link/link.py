@@ -11,6 +11,7 @@ from typing import Self
 
 from ktune.errors import KtuneError, RefusedError
 from ktune.kernel.namespaces import NamespaceRef
+from ktune.kernel.waiting import wait_for
 from ktune.measure.child import program
 from ktune.measure.link.tun import DEVICE
 from ktune.measure.specs import LinkSpec
@@ -79,7 +80,7 @@ class LongLink:
             if stream is not None:
                 stream.close()
         try:
-            process.wait(2.0)
+            wait_for(process, 2.0)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
