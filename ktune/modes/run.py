@@ -37,7 +37,7 @@ from ktune.records.study import Study
 from ktune.records.types import StudyStatus
 from ktune.report.live import assignment_text, percent_text
 from ktune.report.progress import Note, Observer
-from ktune.search.preload import import_in_background
+from ktune.search.preload import imported_in_background
 from ktune.search.samplers import SamplerName, refuse_missing
 from ktune.search.storage import check_url
 
@@ -89,20 +89,20 @@ def tune_profile(
 ) -> RunResult:
     """Tune by a profile (a path or a shipped name). Raises KtuneError."""
     profile = load_profile(profile_argument(argument), state_dir=str(paths.state))
-    import_in_background()
-    plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
-    settings = settings_of(profile, options.overrides, drawn_seed=secrets.randbelow(2**31))
-    _refuse_search(settings)
-    _refuse_front(settings)
-    warm, notes = gather(
-        [*profile.search.warm_start, *options.warm_start], paths, plan, settings.goals
-    )
-    study = Study.create(paths, manifest_of(plan, settings, argument))
-    record = replace(new_record(settings), warm=warm, warm_notes=notes)
-    write_search(study.folder, record)
-    for note in notes:
-        observe(Note(f"warm start from {note}"))
-    return _execute(_Run(study, plan, settings, options, paths, observe))
+    with imported_in_background():
+        plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
+        settings = settings_of(profile, options.overrides, drawn_seed=secrets.randbelow(2**31))
+        _refuse_search(settings)
+        _refuse_front(settings)
+        warm, notes = gather(
+            [*profile.search.warm_start, *options.warm_start], paths, plan, settings.goals
+        )
+        study = Study.create(paths, manifest_of(plan, settings, argument))
+        record = replace(new_record(settings), warm=warm, warm_notes=notes)
+        write_search(study.folder, record)
+        for note in notes:
+            observe(Note(f"warm start from {note}"))
+        return _execute(_Run(study, plan, settings, options, paths, observe))
 
 
 def _refuse_search(settings: Settings) -> None:
