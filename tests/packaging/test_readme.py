@@ -36,7 +36,7 @@ def runs(line: str) -> object:
     return pytest.param(line, marks=pytest.mark.full) if "calibrate" in line else line
 
 
-@pytest.mark.parametrize("line", map(runs, commands(marked("run"))))
+@pytest.mark.parametrize("line", [runs(line) for line in commands(marked("run"))])
 def test_a_command_of_the_quick_tour_runs(line: str, tmp_path: Path) -> None:
     done = Cli(tmp_path / "state")(*shlex.split(line)[1:], timeout_s=110)
 
