@@ -47,7 +47,7 @@ def run(args: Namespace) -> int:
     )
     plan = resolve(profile, load_catalog(), facts)
     left_behind = [item for item in pending(paths) if item.condition.value == "pending"]
-    guardrails = guardrails_of(profile.safety).survey()
+    guardrails = guardrails_of(profile.safety, workload=profile.workload).survey()
     if args.json:
         print_json(
             {

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ktune.evidence.decide import Rule
 from ktune.evidence.pairs import Direction, log_gain_of, log_margin_of
+from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure.guardrails import from_profile
-from ktune.measure.guardrails.from_profile import Place
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.modes.scoring import Goals, Limit
 from ktune.profile.model import Profile
@@ -169,9 +169,11 @@ def _limits_of_objectives(profile: Profile) -> Iterator[Limit]:
             )
 
 
-def guardrails_of(profile: Profile, place: Place | None = None) -> Guardrails:
-    """The profile's `safety:`, opened at the first use; `place`: where the workload is."""
-    return from_profile.guardrails_of(profile.safety, place)
+def guardrails_of(profile: Profile, namespace: NamespaceRef | None = None) -> Guardrails:
+    """The profile's `safety:`, opened at the first use; `namespace`: where the workload is."""
+    return from_profile.guardrails_of(
+        profile.safety, workload=profile.workload, namespace=namespace
+    )
 
 
 def _mei_direction(goals: Goals) -> Direction:

@@ -19,7 +19,6 @@ from ktune.evidence.verdict import Verdict, verdict
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
-from ktune.measure.guardrails.from_profile import Place
 from ktune.measure.window import WindowSource
 from ktune.modes.bench import Bench
 from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, Collaboration
@@ -102,7 +101,7 @@ class Tuning:
             lease=lease,
             source=source,
             study=study,
-            guardrails=guardrails_of(plan.profile, Place(namespace)),
+            guardrails=guardrails_of(plan.profile, namespace),
             baseline=dict(plan.baseline),
             settle_s={knob.key: knob.entry.settle_s for knob in (*plan.knobs, *plan.fixed)},
             observe=observe,

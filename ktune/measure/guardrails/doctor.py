@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ktune.measure.guardrails.devices import DeviceErrors
 from ktune.measure.guardrails.health import DiskHealth
 from ktune.measure.guardrails.kmsg import KernelLog, KernelWarnings
-from ktune.measure.guardrails.oom import OomKills, cgroup_counter
+from ktune.measure.guardrails.oom import OomKills, group_of_process
 from ktune.measure.guardrails.pressure import (
     PressureAverage,
     PressureLimit,
@@ -60,7 +60,7 @@ def _kinds() -> Iterator[tuple[Guardrail, str, str]]:
         "safety.oom_kills; telling the machine's from those of other cgroups",
     )
     yield (
-        OomKills(KillsOf.WORKLOAD, 0, cgroup_file=cgroup_counter()),
+        OomKills(KillsOf.WORKLOAD, 0, cgroup=group_of_process()),
         "OOM kills of a cgroup",
         "safety.oom_kills with of: workload",
     )

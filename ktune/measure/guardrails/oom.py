@@ -20,6 +20,8 @@ from ktune.measure.guardrails.kmsg import KernelLog
 from ktune.measure.guardrails.source import Guardrail, KeptFile, Unwatchable, reason_of
 from ktune.profile.guards import KillsOf
 
+_WOKEN_S, _SOON_S = 5.0, 0.2
+"""Between looks where a line of the kernel log wakes us; for a second look."""
 _COUNTER = re.compile(rb"^oom_kill ([0-9]{1,20})$", re.M)
 
 
@@ -35,17 +37,27 @@ def oom_kills(text: bytes) -> int:
     return int(match[1])
 
 
-def cgroup_counter(pid: int | str = "self", *, proc: str = "/proc") -> str | None:
-    """The file that counts OOM kills of a process' memory cgroup; None where it has none (the
-    root, or no memory controller). Raises OSError."""
-    with open(f"{proc}/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-        groups = file.read()
-    with open(f"{proc}/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        mounts = file.read()
+@dataclass(frozen=True)
+class WorkloadGroup:
+    """The file that counts OOM kills of the workload's memory cgroup; None, and why, without."""
+
+    counter: str | None
+    reason: str = ""
+
+
+def group_of_process(pid: int | str = "self", *, proc: str = "/proc") -> WorkloadGroup:
+    """The memory cgroup that a process is in."""
+    try:
+        with open(f"{proc}/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            groups = file.read()
+        with open(f"{proc}/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            mounts = file.read()
+    except OSError as error:
+        return WorkloadGroup(None, reason_of(error))
     for path in cgroup_files(groups, mounts):
         if os.path.exists(path):
-            return path
-    return None
+            return WorkloadGroup(path)
+    return WorkloadGroup(None, "the workload's cgroup has no memory accounting of its own")
 
 
 def cgroup_files(groups: str, mounts: str) -> list[str]:
@@ -79,18 +91,59 @@ def _joined(mount: str, root: str, path: str, name: str) -> str:
     return os.path.normpath(f"{mount}/{inside}/{name}")
 
 
-@dataclass
-class _Counter:
-    """A counter's growth since `start`."""
+class _MachineCounter:
+    """Growth of /proc/vmstat since `start`."""
 
-    read: Callable[[], bytes]
-    at_start: int = 0
+    def __init__(self, read: Callable[[], bytes]) -> None:
+        self._read = read
+        self._at_start = 0
 
     def start(self) -> None:
-        self.at_start = oom_kills(self.read())
+        self._at_start = oom_kills(self._read())
 
     def grown(self) -> int:
-        return oom_kills(self.read()) - self.at_start
+        return oom_kills(self._read()) - self._at_start
+
+
+class _GroupCounter:
+    """Growth of a cgroup's counter since `start`. A service that restarts gets a new cgroup of the
+    same name, which counts from 0; while it has none, nothing grows."""
+
+    def __init__(self, path: str) -> None:
+        """Raises OSError."""
+        self._path = path
+        self._file: KeptFile | None = KeptFile(path)
+        self._at_start = 0
+        self._grown = 0
+
+    def start(self) -> None:
+        self._grown = 0
+        self._at_start = self._count() or 0
+
+    def grown(self) -> int:
+        count = self._count()
+        if count is not None:
+            self._grown = count - self._at_start
+        return self._grown
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _count(self) -> int | None:
+        if self._file is not None:
+            try:
+                return oom_kills(self._file.read())
+            except OSError:  # ENODEV: the cgroup is gone
+                self.close()
+        try:
+            self._file = KeptFile(self._path)
+            count = oom_kills(self._file.read())
+        except OSError:
+            return None
+        self._at_start = -self._grown
+        return count
 
 
 class OomKills(Guardrail):
@@ -105,41 +158,36 @@ class OomKills(Guardrail):
         above: int,
         *,
         log: KernelLog | None = None,
-        cgroup_file: str | None = None,
+        cgroup: WorkloadGroup | None = None,
         read_machine: Callable[[], bytes] | None = None,
     ) -> None:
-        """`cgroup_file`: see `cgroup_counter`; None where the workload has no such cgroup."""
         self._of = of
         self._above = above
         self._log = log
-        self._cgroup_file = cgroup_file
+        self._group = cgroup or WorkloadGroup(None, "nobody said which cgroup is the workload's")
         self._read_machine = read_machine
-        self._files: list[KeptFile] = []
-        self._machine: _Counter | None = None
-        self._cgroup: _Counter | None = None
+        self._vmstat: KeptFile | None = None
+        self._machine: _MachineCounter | None = None
+        self._cgroup: _GroupCounter | None = None
         self._at_limits = 0
         self._unexplained = 0
 
     def open(self) -> str:
         """See Guardrail."""
-        notes = []
-        if self._of is not KillsOf.ANY:
-            if self._cgroup_file is None and self._of is KillsOf.WORKLOAD:
-                raise Unwatchable("the workload's cgroup has no memory accounting of its own")
-            if self._cgroup_file is not None:
-                self._cgroup = self._opened(self._cgroup_file)
-        if self._of is not KillsOf.WORKLOAD:
-            if self._read_machine is not None:
-                self._machine = _Counter(self._read_machine)
-            else:
-                self._machine = self._opened("/proc/vmstat")
-        if self._of is KillsOf.MACHINE:
-            notes += self._hear_the_log()
+        if self._of is KillsOf.WORKLOAD and self._group.counter is None:
+            raise Unwatchable(self._group.reason)
+        note = self._hear_the_log() if self._of is KillsOf.MACHINE else ""
         try:
+            if self._of is not KillsOf.ANY and self._group.counter is not None:
+                self._cgroup = _GroupCounter(self._group.counter)
+            if self._of is not KillsOf.WORKLOAD:
+                self._machine = _MachineCounter(self._read_machine or self._open_vmstat())
             self.start()
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise Unwatchable(reason_of(error)) from None
+        except ValueError as error:
             raise Unwatchable(str(error)) from None
-        return "; ".join(notes)
+        return note
 
     def start(self) -> None:
         """See Guardrail: OOM kills from before do not count."""
@@ -167,9 +215,11 @@ class OomKills(Guardrail):
 
     def close(self) -> None:
         """See Guardrail."""
-        for file in self._files:
-            file.close()
-        self._files.clear()
+        if self._vmstat is not None:
+            self._vmstat.close()
+            self._vmstat = None
+        if self._cgroup is not None:
+            self._cgroup.close()
         if self._log is not None:
             self._log.leave(self._hear)
         self._machine = self._cgroup = None
@@ -187,25 +237,23 @@ class OomKills(Guardrail):
         for_want_of_memory = max(0, everywhere - self._at_limits)
         seen_twice = min(for_want_of_memory, self._unexplained)
         self._unexplained = for_want_of_memory
+        self.every_s = _SOON_S if seen_twice < for_want_of_memory else _WOKEN_S
         return seen_twice + min(own, self._at_limits)
 
     def _hear(self, record: LogRecord) -> None:
         self._at_limits += is_memcg_kill(record)
 
-    def _hear_the_log(self) -> list[str]:
+    def _hear_the_log(self) -> str:
         if self._log is not None:
             try:
                 self._log.listen(self._hear)
             except OSError as error:
                 self._log = None
                 why = reason_of(error)
-                return [f"{why}: kills at the limit of any cgroup count too, not only machine-wide"]
-        return []
+                return f"{why}: kills at the limit of any cgroup count too, not only machine-wide"
+            self.every_s = _WOKEN_S
+        return ""
 
-    def _opened(self, path: str) -> _Counter:
-        try:
-            file = KeptFile(path)
-        except OSError as error:
-            raise Unwatchable(reason_of(error)) from None
-        self._files.append(file)
-        return _Counter(file.read)
+    def _open_vmstat(self) -> Callable[[], bytes]:
+        self._vmstat = KeptFile("/proc/vmstat")
+        return self._vmstat.read

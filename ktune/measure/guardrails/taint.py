@@ -32,7 +32,7 @@ class Taint(Guardrail):
     """A bit of trouble appeared. Also finds what was lost from the kernel log."""
 
     name = "kernel_warnings taint"
-    every_s = 1.0
+    every_s = 2.0  # the log is quicker
 
     def __init__(self, path: str = "/proc/sys/kernel/tainted") -> None:
         self._path = path

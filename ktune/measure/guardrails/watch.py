@@ -158,8 +158,8 @@ class Guardrails:
         for entry in list(self._entries):
             if now_s < entry.due_s:
                 continue
-            entry.due_s = now_s + entry.guardrail.every_s
             said = self._look(entry, now_s)
+            entry.due_s = now_s + entry.guardrail.every_s
             if said:
                 return said
         return None

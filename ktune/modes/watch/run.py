@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ktune.catalog.catalog import load_catalog
 from ktune.errors import ExitCode, KtuneError, RefusedError, UsageError
-from ktune.measure.guardrails.from_profile import Place
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.modes.settings import guardrails_of
 from ktune.modes.source import window_source
@@ -103,7 +102,7 @@ def watch_policy(
         refuse_beside_others(coexist=options.coexist)
     paths.ensure()
     settle(paths)
-    with guardrails_of(subject.profile, Place(subject.plan.scope.ref)) as guardrails:
+    with guardrails_of(subject.profile, subject.plan.scope.ref) as guardrails:
         for note in guardrails.notes():
             observe(Note(note))
         with holding(subject, options, paths) as held:

@@ -14,11 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ktune.measure.guardrails.from_profile import group_of_workload
 from ktune.measure.guardrails.kernel_log import LogRecord
 from ktune.measure.guardrails.kmsg import KernelLog
-from ktune.measure.guardrails.oom import OomKills, cgroup_counter, cgroup_files, oom_kills
+from ktune.measure.guardrails.oom import (
+    OomKills,
+    WorkloadGroup,
+    cgroup_files,
+    group_of_process,
+    oom_kills,
+)
 from ktune.measure.guardrails.source import Unwatchable
 from ktune.profile.guards import KillsOf
+from ktune.profile.workload import Workload
 
 AT_A_LIMIT = "Memory cgroup out of memory: Killed process 1 (a) total-vm:1kB"
 
@@ -52,7 +60,7 @@ class Host:
             of,
             above,
             log=self.log,
-            cgroup_file=str(self.cgroup),
+            cgroup=WorkloadGroup(str(self.cgroup)),
             read_machine=self.vmstat,
         )
         self.note = self.guard.open()
@@ -116,6 +124,60 @@ def test_only_the_workloads_kills_count_when_only_they_shall(tmp_path: Path) -> 
     assert host.looks(1) == ["2 OOM kills in the workload's cgroup in the window (limit 1)"]
 
 
+def test_a_service_that_restarts_gets_a_new_group_and_is_watched_on(tmp_path: Path) -> None:
+    group = tmp_path / "service"
+    group.mkdir()
+    counter = group / "memory.events"
+    counter.write_text("oom_kill 5\n")
+    guard = OomKills(KillsOf.WORKLOAD, 1, cgroup=WorkloadGroup(str(counter)))
+    guard.open()
+    counter.write_text("oom_kill 6\n")
+    assert guard.crossed(0.0) is None
+    guard._cgroup._file.close()  # as when the cgroup is removed: reading it fails from now on
+    counter.unlink()
+    assert guard.crossed(1.0) is None
+    counter.write_text("oom_kill 0\n")
+    assert guard.crossed(2.0) is None
+    counter.write_text("oom_kill 1\n")
+    assert guard.crossed(3.0) == "2 OOM kills in the workload's cgroup in the window (limit 1)"
+    guard.close()
+
+
+def test_a_kill_for_want_of_memory_is_looked_at_again_soon(tmp_path: Path) -> None:
+    host = Host(tmp_path, KillsOf.MACHINE)
+    assert host.guard.every_s >= 5
+    host.machine = 8
+    host.looks(1)
+    assert host.guard.every_s < 1
+
+
+def attached(target: dict[str, object]) -> Workload:
+    return Workload.model_validate(
+        {
+            "attach": target,
+            "measure": {"for": "10s"},
+            "metrics": {
+                "cpu": {"from": "psi", "resource": "cpu", "line": "some", "plausible": [0, 1]}
+            },
+        }
+    )
+
+
+def test_the_group_of_an_attached_service_is_its_own(root: None) -> None:
+    with small_group() as folder:
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        try:
+            (folder / "cgroup.procs").write_text(str(child.pid))
+            for target in ({"cgroup": str(folder)}, {"pid": child.pid}):
+                found = group_of_workload(attached(target))
+                assert found.counter and found.counter.startswith(f"{folder}/memory."), found
+        finally:
+            child.kill()
+            child.wait()
+        gone = group_of_workload(attached({"pid": child.pid}))
+        assert gone.counter is None and "the service is gone" in gone.reason
+
+
 def test_without_the_log_every_kill_counts_and_that_is_said(tmp_path: Path) -> None:
     machine = [3]
     guard = OomKills(
@@ -130,12 +192,12 @@ def test_without_the_log_every_kill_counts_and_that_is_said(tmp_path: Path) -> N
 
 
 def test_no_counter_is_said() -> None:
-    with pytest.raises(Unwatchable, match="no memory accounting"):
+    with pytest.raises(Unwatchable, match="nobody said which cgroup"):
         OomKills(KillsOf.WORKLOAD, 0).open()
     with pytest.raises(Unwatchable, match="no oom_kill counter"):
         OomKills(KillsOf.ANY, 0, read_machine=lambda: b"nr_free_pages 1\n").open()
     with pytest.raises(Unwatchable, match="No such file"):
-        OomKills(KillsOf.WORKLOAD, 0, cgroup_file="/nowhere/memory.events").open()
+        OomKills(KillsOf.WORKLOAD, 0, cgroup=WorkloadGroup("/nowhere/memory.events")).open()
 
 
 @given(st.binary(max_size=300))
@@ -208,11 +270,11 @@ def test_a_real_kill_at_the_limit_of_a_cgroup(root: None) -> None:
             text=True,
         )
         assert hog.stdin and hog.stdout and hog.stdout.readline() == "in\n"
-        own = cgroup_counter(hog.pid)
-        assert own is not None and own.startswith(str(folder))
+        own = group_of_process(hog.pid)
+        assert own.counter is not None and own.counter.startswith(str(folder))
         guards = {
-            "its own": OomKills(KillsOf.WORKLOAD, 0, cgroup_file=own),
-            "machine, its own": OomKills(KillsOf.MACHINE, 0, log=KernelLog(), cgroup_file=own),
+            "its own": OomKills(KillsOf.WORKLOAD, 0, cgroup=own),
+            "machine, its own": OomKills(KillsOf.MACHINE, 0, log=KernelLog(), cgroup=own),
             "machine": OomKills(KillsOf.MACHINE, 0, log=KernelLog()),
             "any": OomKills(KillsOf.ANY, 0),
         }

@@ -183,6 +183,7 @@ def test_the_real_trigger_wakes_and_is_told_once() -> None:
         assert not rails.quiet()
 
 
+@pytest.mark.full
 @needs_psi
 def test_somebody_elses_poll_may_wake_too() -> None:
     limit = StallLimit("cpu", "some", stalled_s=0.05, within_s=2.0)

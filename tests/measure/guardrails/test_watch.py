@@ -9,7 +9,7 @@ import time
 import pytest
 
 from ktune.errors import RefusedError
-from ktune.measure.guardrails.from_profile import Place, guardrails_of
+from ktune.measure.guardrails.from_profile import guardrails_of
 from ktune.measure.guardrails.source import Guardrail, Unwatchable
 from ktune.measure.guardrails.watch import Guardrails, Wanted
 from ktune.profile.goals import Safety
@@ -124,7 +124,7 @@ def test_waiting_ends_with_the_time_or_when_somebody_else_calls() -> None:
 
 def test_everything_together_opens_looks_and_closes() -> None:
     before = open_fds()
-    rails = guardrails_of(EVERYTHING, Place())
+    rails = guardrails_of(EVERYTHING)
     try:
         rails.open()
     except RefusedError as error:
