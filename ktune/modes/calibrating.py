@@ -122,14 +122,17 @@ def _execute(run: _Run) -> CalibrationResult:
     request = LeaseRequest(study.id, f"calibrate {plan.profile.name}", str(history.actor()))
     lease: Lease | None = None
     try:
-        with stage(plan, run.paths, request, command="calibrate") as standing:
+        with (
+            stage(plan, run.paths, request, command="calibrate") as standing,
+            guardrails_of(plan.profile, standing.namespace) as guardrails,
+        ):
             lease = standing.lease
             check_baseline(plan, standing)
             bench = Bench(
                 lease=lease,
                 source=standing.source,
                 study=study,
-                guardrails=guardrails_of(plan.profile),
+                guardrails=guardrails,
                 baseline=dict(plan.baseline),
                 settle_s={knob.key: knob.entry.settle_s for knob in (*plan.knobs, *plan.fixed)},
                 observe=observe,

@@ -69,6 +69,7 @@ class KernelWarnings(Guardrail):
     """Lines of the kernel's own that report one of `troubles`."""
 
     name = "kernel_warnings log"
+    every_s = 5.0  # a new line wakes
 
     def __init__(self, log: KernelLog, troubles: frozenset[Trouble]) -> None:
         self._log = log

@@ -23,6 +23,7 @@ from ktune.measure.guardrails.counters import (
 from ktune.measure.guardrails.devices import DeviceErrors, open_net_dev
 from ktune.measure.guardrails.kmsg import KernelLog, KernelWarnings
 from ktune.measure.guardrails.source import Unwatchable
+from ktune.measure.guardrails.watch import Guardrails, Wanted
 from ktune.measure.scope import EphemeralScope
 from ktune.profile.guards import DeviceKind, Trouble
 
@@ -210,8 +211,10 @@ def test_a_real_file_system_error_crosses(root: None, tmp_path: Path) -> None:
             pytest.skip("this kernel can't be asked for an error")
         guard = DeviceErrors([DeviceKind.FILESYSTEM], (name,))
         warnings = KernelWarnings(KernelLog(), frozenset({Trouble.IO_ERROR}))
+        warnings.every_s = 3600.0  # so that only being woken finds it
+        rails = stack.enter_context(Guardrails([Wanted(warnings)]))
+        assert rails.wait(0.0) is None
         guard.open()
-        warnings.open()
         assert guard.watched == [f"{name}: file system errors", f"{name}: file system warnings"]
         assert guard.crossed(0.0) is None
 
@@ -219,10 +222,9 @@ def test_a_real_file_system_error_crosses(root: None, tmp_path: Path) -> None:
 
         assert guard.crossed(1.0) == f"{name}: 1 new file system errors"
         assert guard.crossed(2.0) is None
-        said = warnings.crossed(1.0)
+        said = rails.wait(60.0)
         assert said is not None and f"EXT4-fs error (device {name}): trigger_test_error" in said
         stack.close()
         assert guard.crossed(3.0) is None
         assert guard.watched == []
         guard.close()
-        warnings.close()
