@@ -13,6 +13,7 @@ from ktune.cli.common import SubParsers, percent, print_json, say, state_paths, 
 from ktune.errors import ExitCode, KtuneError, UsageError
 from ktune.records import atomic
 from ktune.records.codec import RecordError, encode
+from ktune.records.front import read_front
 from ktune.records.paths import StatePaths
 from ktune.records.readiness import read_readiness
 from ktune.records.study import Study, list_studies
@@ -144,7 +145,7 @@ def _gain(study: Study) -> str:
 
 def _document(study: Study) -> dict[str, Any]:
     log = study.windows()
-    proof = study.proof()
+    proof, front = study.proof(), read_front(study.folder)
     found = read_readiness(study.folder)
     return {
         "format": "ktune-study-1",
@@ -155,6 +156,7 @@ def _document(study: Study) -> dict[str, Any]:
         "windows_torn": log.torn,
         "proof": None if proof is None else encode(proof),
         "readiness": None if found is None else encode(found),
+        "front": None if front is None else encode(front),
     }
 
 

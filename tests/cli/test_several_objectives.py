@@ -38,6 +38,8 @@ def test_a_trade_of_the_front_is_proven_and_frozen(cli, tmp_path):
     report = cli("report", study).out
     assert f"trial {front[0]['trial']}: speed +" in report and "unconfirmed trades" in report
 
+    assert cli("studies", "show", study, "--json").json["front"]["points"] == front
+
     wrong = cli("tune", "--confirm", study, "--trial", "9999")
     assert wrong.code == 2 and "no trial 9999" in wrong.err
     assert "finished" in cli("report", study).out, "a wrong number costs nothing"
