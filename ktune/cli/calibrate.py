@@ -208,7 +208,7 @@ def _averaging(found: Averaging) -> str:
 
 def _effect(effect: Effect | None, what: str = "") -> str:
     if effect is None:
-        return "not measured: too few valid windows around a switch"
+        return "not measured: no switch, or too few valid windows around one"
     said = (
         "found"
         if effect.found

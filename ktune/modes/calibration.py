@@ -129,7 +129,11 @@ class Calibration:
 
 def candidate_of(plan: Plan) -> Assignment:
     """What B changes: the first expert setting that changes something, else one searched knob
-    moved to the limit farther from its baseline. Empty where no such thing is feasible."""
+    moved to the limit farther from its baseline. Empty where no such thing is feasible, and for a
+    service that runs: its users would pay for the jump."""
+    workload = plan.profile.workload
+    if workload is not None and workload.attach is not None:
+        return {}
     for expert in plan.expert:
         changed = _changes(plan, expert)
         if changed:

@@ -2,8 +2,10 @@
 
 Around each switch the windows run s1 s2 | B B A | s1 s2: a pair of the baseline, a block (two
 windows of a candidate, one of the baseline), the next pair. A baseline window is compared with the
-line through the s2 before and the s2 after it, in the logarithm: drift that is linear over these
-few windows cancels exactly, whatever it is, and no windows are spent on a control.
+line through the s1 before and the s2 after it, in the logarithm: drift that is linear over these
+few windows cancels exactly, whatever it is, and no windows are spent on a control. Each line has
+its own two windows: lines that shared one would make neighbouring blocks alike, and find an effect
+that is not there in two or three calibrations of a hundred instead of one.
 """
 
 from __future__ import annotations
@@ -50,11 +52,11 @@ def switching(records: Sequence[WindowRecord], goals: Goals) -> Switching:
     first, second, candidate = [], [], []
     for run in _surrounded(records):
         level = [goals.gain(run[0].metrics, record.metrics) for record in run]
-        # places in time: s2 at 0, B at 1 and 2, A at 3, s1 at 4, s2 at 5
-        drift = (level[5] - level[0]) / 5
-        first.append(level[3] - (level[0] + 3 * drift))
-        second.append(level[4] - (level[0] + 4 * drift))
-        candidate.append(level[1] - (level[2] - drift))
+        # places in time: s1 at 0, s2 at 1, B at 2 and 3, A at 4, s1 at 5, s2 at 6
+        drift = (level[6] - level[0]) / 6
+        first.append(level[4] - (level[0] + 4 * drift))
+        second.append(level[5] - (level[0] + 5 * drift))
+        candidate.append(level[2] - (level[3] - drift))
     if len(first) < _LEAST_BLOCKS:
         return Switching(None, None, None)
     return Switching(mean_effect(first), mean_effect(second), mean_effect(candidate))
@@ -112,14 +114,15 @@ def window_s_of(records: Sequence[WindowRecord]) -> float:
 def _fading(first: Effect, second: Effect, mei_log: float, window_s: float) -> tuple[float, bool]:
     """(seconds until a tenth of the MEI is left, whether the windows tell that).
 
-    With c r^k left in the k-th window, and both effects measured against the third window (k = 2):
-    first = c (1 - r^2), second = c (r - r^2), so r = q / (1 - q) with q = second / first.
+    With c r^k left in the k-th window, k = 1 and 2 at the ends of the line,
+    first = c (1 - r) (1 + 2r/3) and second = c r (1 - r) 5/6, so r = 6q / (5 - 4q) with
+    q = second / first.
     """
     target, share = _REMAINDER * mei_log, second.mean / first.mean
     if not 0 < share < 0.5 or target <= 0:
         return 2 * window_s, False
-    ratio = share / (1 - share)
-    start = abs(first.mean) / (1 - ratio**2)
+    ratio = 6 * share / (5 - 4 * share)
+    start = abs(first.mean) / ((1 - ratio) * (1 + 2 * ratio / 3))
     return window_s * max(1.0, math.log(start / target) / -math.log(ratio)), True
 
 
@@ -132,15 +135,17 @@ def _round_up(seconds: float) -> float:
 
 
 def _surrounded(records: Sequence[WindowRecord]) -> Iterator[list[WindowRecord]]:
-    """Each whole block with the window before it and the two after it, all valid and adjacent."""
+    """Each whole block with the pair before it and the pair after it, all valid and adjacent."""
     rows = sorted(records, key=lambda record: record.seq)
-    phases = [Phase.CALIBRATION, *[Phase.SWITCHING] * 3, *[Phase.CALIBRATION] * 2]
+    pair = [Phase.CALIBRATION] * 2
+    phases = [*pair, *[Phase.SWITCHING] * len(BLOCK), *pair]
     for start in range(len(rows) - len(phases) + 1):
         run = rows[start : start + len(phases)]
         if (
             [row.phase for row in run] == phases
-            and tuple(row.arm for row in run[1:4]) == BLOCK
-            and run[4].pair == run[5].pair
+            and tuple(row.arm for row in run[2:5]) == BLOCK
+            and run[0].pair == run[1].pair
+            and run[5].pair == run[6].pair
             and all(row.validity == "valid" for row in run)
             and all(later.seq == earlier.seq + 1 for earlier, later in pairwise(run))
         ):
