@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from ktune.errors import RefusedError
 from ktune.measure.window import Validity
 from ktune.modes.prepare import prepare_plan
 from ktune.modes.settings import guardrails_of
+from ktune.modes.watch.run import watch_policy
 from ktune.profile.load import parse_profile
 from ktune.records.paths import StatePaths
 from ktune.records.types import Arm
 from ktune.report.progress import Note, Progress
 from tests.measure.guardrails.ext4 import ext4_on_loop
 from tests.modes.rig import FIN, PROFILE, Simulated, Values, rig
+from tests.modes.watching import QUICK, watching
 
 
 def with_safety(safety: str) -> str:
@@ -89,3 +92,15 @@ def test_what_nobody_declared_never_refuses() -> None:
         ("kernel_warnings log", True),
         ("kernel_warnings taint", True),
     ]
+
+
+def test_watch_refuses_it_before_it_applies_the_policy(tmp_path: Path) -> None:
+    other = tmp_path / "refused.yaml"
+    other.write_text(with_safety(REFUSED))
+    with watching(tmp_path) as world:
+        before = world.live()
+        options = replace(QUICK, netns=world.scope.ref.netns, profile=str(other))
+        with pytest.raises(RefusedError, match="can't be watched here: disk_health: "):
+            watch_policy(str(world.file), options, world.paths, world.told.append)
+        assert world.live() == before
+        assert not world.in_force
