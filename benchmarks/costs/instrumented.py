@@ -49,7 +49,7 @@ def main() -> int:
     from ktune.modes import prepare
     from ktune.modes import run as whole
     from ktune.modes.bench import Bench
-    from ktune.modes.tuning import Tuning
+    from ktune.modes.search_setup import SearchSetup
     from ktune.proxy import launch
     from ktune.proxy.client import Lease
     from ktune.records.study import Study
@@ -64,7 +64,7 @@ def main() -> int:
         (whole, "load_profile", "profile"),
         (prepare, "load_catalog", "catalog"),
         (prepare, "resolve", "plan"),
-        (Tuning, "_open_search", "open the search"),
+        (SearchSetup, "open", "open the search"),
         (Search, "ask", "ask"),
         (Search, "tell", "tell"),
         (Search, "revise", "revise"),

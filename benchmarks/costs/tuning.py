@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from pathlib import Path
 from costs.rig import BENCHMARKS, KTUNE, note, spread, table, verdict
 
 _ALL_IN, _IN_LOOP = 5.0, 4.0
+_FLOOR = "bare Optuna"
+_BARE = Path(__file__).with_name("bare.py")
+_WINDOWS_A_TRIAL = 1.2
+"""As ktune measures with a baseline every six trials."""
 _PROFILE = """\
 ktune: 1
 kind: profile
@@ -59,7 +64,8 @@ class Timed:
 def measure(rounds: int, trials: int, folder: Path, mlos_venv: Path | None) -> None:
     """Interleaved runs of both sides; prints both and the ratios."""
     sides: dict[str, Callable[[int], Timed]] = {
-        "ktune": lambda seed: run_ktune(trials, seed, folder / f"ktune-{seed}")
+        "ktune": lambda seed: run_ktune(trials, seed, folder / f"ktune-{seed}"),
+        _FLOOR: lambda seed: run_bare(trials, seed, folder / f"bare-{seed}"),
     }
     if mlos_venv is not None and (mlos_venv / "bin" / "mlos_bench").exists():
         program = mlos_venv / "bin" / "mlos_bench"
@@ -85,6 +91,11 @@ def _show(found: dict[str, list[Timed]], rounds: int, trials: int) -> None:
             for name, runs in found.items()
         ],
     )
+    floor = spread(
+        ktune.all_in - bare.all_in
+        for ktune, bare in zip(found["ktune"], found[_FLOOR], strict=True)
+    )
+    note(f"ktune above bare Optuna, all in: {floor.text(1000)} ms a trial")
     if "MLOS-FLAML" not in found:
         note("MLOS is not installed (install_mlos.sh VENV, then --mlos-venv VENV): ktune only.")
         return
@@ -95,6 +106,11 @@ def _show(found: dict[str, list[Timed]], rounds: int, trials: int) -> None:
         f"MLOS / ktune, all in: {all_in.text(1, 2)}; target >= {_ALL_IN:g}: "
         f"{verdict(all_in.median, _ALL_IN, at_most=False)}"
     )
+    ceiling = spread(
+        mlos.all_in / bare.all_in
+        for mlos, bare in zip(found["MLOS-FLAML"], found[_FLOOR], strict=True)
+    )
+    note(f"MLOS / bare Optuna, all in: {ceiling.text(1, 2)}: no framework on it can do better")
     note(
         f"MLOS / ktune, in the loop: {in_loop.text(1, 2)}; target >= {_IN_LOOP:g}: "
         f"{verdict(in_loop.median, _IN_LOOP, at_most=False)}"
@@ -131,6 +147,14 @@ def run_ktune(trials: int, seed: int, folder: Path, before: Sequence[str] = KTUN
     """One search. `before` is what stands before its arguments."""
     profile, log = prepare_ktune(trials, folder)
     command = [*before, *tune_arguments(profile, seed, folder / "state")]
+    return _timed(command, folder, log, trials, dict(os.environ))
+
+
+def run_bare(trials: int, seed: int, folder: Path) -> Timed:
+    """Optuna in memory and `subprocess.run`: what is left when ktune does nothing."""
+    _, log = prepare_ktune(trials, folder)
+    words = [str(folder / "quad.sh"), str(log), trials, seed, round(trials * _WINDOWS_A_TRIAL)]
+    command = [sys.executable, str(_BARE), *map(str, words)]
     return _timed(command, folder, log, trials, dict(os.environ))
 
 
