@@ -16,6 +16,10 @@ from ktune.profile.workload import Amount
 from ktune.search.baseline import Goal
 
 
+LIVE_TRUST_SHARE = 0.2
+"""Of a service that people use, where the profile says nothing."""
+
+
 @dataclass(frozen=True)
 class Overrides:
     """Options of `ktune tune` that replace the profile's settings for this run."""
@@ -67,6 +71,12 @@ class Settings:
     mei_log: float
     max_trips: int
     window: WindowSettings = WindowSettings()
+    trust_share: float = 1.0
+    """How far from the last known good candidates may lie, as a share of each range; 1: anywhere."""
+    regret: float | None = None
+    """The search stops when it has cost so much, as a share of the baseline's work."""
+    search_s: float = 0.0
+    """How long the search may take: what the regret is a share of."""
     pareto: bool = False
     """Search for the front of several objectives instead of the best weighted one."""
 
@@ -107,6 +117,9 @@ def settings_of(profile: Profile, overrides: Overrides, *, drawn_seed: int) -> S
         after_pairs=promotion.pairs.after,
         mei_log=mei_log,
         max_trips=profile.safety.max_trips,
+        trust_share=_trust_share(profile),
+        regret=profile.safety.regret,
+        search_s=_search_s(profile, overrides),
         pareto=overrides.pareto,
         window=_window_of(profile),
     )
@@ -124,6 +137,22 @@ def _window_of(profile: Profile) -> WindowSettings:
             Work(amount.count, amount.unit) if isinstance(amount, Amount) and amount.count else None
         ),
     )
+
+
+def _trust_share(profile: Profile) -> float:
+    if profile.search.trust_region is not None:
+        return profile.search.trust_region
+    attached = profile.workload is not None and profile.workload.attach is not None
+    return LIVE_TRUST_SHARE if attached else 1.0
+
+
+def _search_s(profile: Profile, overrides: Overrides) -> float:
+    """The time budget, or less where the trials at the length of a window need less."""
+    time_s = overrides.time_s or profile.search.time
+    if profile.workload is None or profile.workload.attach is None:
+        return time_s
+    window_s = profile.workload.settle + profile.workload.watch_time.lasting
+    return min(time_s, (overrides.trials or profile.search.trials) * window_s)
 
 
 def goals_of(profile: Profile) -> Goals:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict, model_validator
+from pydantic import BeforeValidator, Field, Strict, WithJsonSchema, model_validator
 
 from ktune.evidence.decide import fewest_pairs
+from ktune.profile.change_windows import ChangeWindow, TimeZone
 from ktune.profile.fields import Duration, Flag, Model, Name, Number, Percent, Whole, wrong
 from ktune.profile.safety import DeviceGuard, HealthGuard, KernelGuard, OomGuard, PressureGuard
+from ktune.profile.slo import ServiceLevel
 
 
 class Direction(StrEnum):
@@ -101,6 +103,31 @@ class Safety(Model):
         description="What disks say about themselves (SMART, NVMe); off unless given.",
         examples=[{"every": "10m"}],
     )
+    slo: tuple[ServiceLevel, ...] = Field(
+        default=(),
+        max_length=32,
+        description="Levels of an attached service's metrics, watched during each window.",
+        examples=[[{"metric": "p99", "at_most": 50, "for": "2s"}]],
+    )
+    regret: Percent | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Regret budget: the search stops when candidates have cost so much of the "
+        "work that the baseline would have done over the whole search.",
+        examples=["2%"],
+    )
+    change_windows: tuple[ChangeWindow, ...] = Field(
+        default=(),
+        max_length=32,
+        description="When tuning is allowed; always where none is given.",
+        examples=[["Mon-Fri 02:00-05:00"]],
+    )
+    time_zone: TimeZone | None = Field(
+        default=None,
+        description="Time zone of the change windows; the machine's own where not given.",
+        examples=["Europe/Berlin"],
+    )
     max_trips: Whole = Field(
         default=3,
         ge=1,
@@ -129,6 +156,19 @@ class SpaceShape(StrEnum):
 StudyId = Annotated[str, Strict(), Field(pattern=r"^[0-9]{8}-[0-9]{6}-[0-9a-f]{2,8}$")]
 
 
+def _share_or_off(value: object) -> object:
+    return "100%" if value == "off" else value
+
+
+TrustShare = Annotated[
+    Percent,
+    BeforeValidator(_share_or_off),
+    Field(gt=0, le=1),
+    WithJsonSchema({"type": "string", "pattern": r"^(off|[0-9]+(\.[0-9]+)?\s*%)$"}),
+]
+"""A share of a range; 1 for `off`: no candidate lies further away than the whole range."""
+
+
 class SearchSettings(Model):
     """How long and how to search."""
 
@@ -154,6 +194,13 @@ class SearchSettings(Model):
         description="Before the proof, put each changed knob of a finalist back that makes no "
         "difference of the mei: fewer changes, at the cost of some four windows a knob.",
         examples=[True],
+    )
+    trust_region: TrustShare | None = Field(
+        default=None,
+        description="How far a candidate may lie from the last known good setting, in percent of "
+        "each knob's range; words change one at a time. `off` for none. Default: 20% for an "
+        "attached service, off for a command.",
+        examples=["20%", "off"],
     )
     seed: Whole | None = Field(
         default=None,

@@ -21,6 +21,7 @@ class StopKind(StrEnum):
     TIME = "time"
     CONVERGED = "converged"
     VOID = "void"
+    REGRET = "regret"
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ from ktune.search.trials import (
     wants_remeasure,
 )
 
+from ktune.search.trust_region import TrustRegion, centre_of
+
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.storages import BaseStorage
@@ -82,6 +84,7 @@ class Search:
         self._resources = resources
         self._distributions = distributions_of(self._points)
         self._open: dict[int, tuple[Trial, Candidate, int]] = {}
+        self._reach: tuple[TrustRegion, float] | None = None
         self._resume()
 
     def __enter__(self) -> Self:
@@ -98,6 +101,10 @@ class Search:
     def close(self) -> None:
         """Give the storage free. Candidates still open are failed at the next opening."""
         self._resources.close()
+
+    def stay_near(self, region: TrustRegion, minimum_gain: float) -> None:
+        """From now on candidates lie in `region` around the last known good setting."""
+        self._reach = (region, minimum_gain)
 
     def enqueue(self, assignment: Assignment, origin: Origin = Origin.EXPERT) -> bool:
         """Have an assignment asked before the sampler's own; False when it was enqueued already.
@@ -132,7 +139,13 @@ class Search:
                 trial = self._study.ask(self._distributions)
             assignment = self._assignment_of(trial, trial.params)
             if self.space.broken(assignment) is None:
-                return self._asked(trial, assignment)
+                nearer = self._within_reach(trial, assignment)
+                if nearer == assignment:
+                    return self._asked(trial, assignment)
+                with quiet():
+                    self._study.tell(trial, state=_states().FAIL)
+                self._enqueue(nearer, _origin(trial))
+                continue
             with quiet():
                 self._study.tell(trial, state=_states().FAIL)
             repaired = repair(self._active, self._active.only(assignment))
@@ -212,10 +225,19 @@ class Search:
         """Feasible assignments by mean score, best first; unconfirmed all of them."""
         return ranking(self.rows)
 
+    def _within_reach(self, trial: Trial, assignment: dict[str, Value]) -> dict[str, Value]:
+        """The assignment, drawn back to the last known good; what was measured before may come
+        again from wherever it lies."""
+        if self._reach is None or _origin(trial) is Origin.REMEASURE:
+            return assignment
+        region, minimum_gain = self._reach
+        centre = self.space.completed(centre_of(self.rows, {}, minimum_gain))
+        return region.nearest(self.space, centre, assignment)
+
     def _asked(self, trial: Trial, assignment: dict[str, Value]) -> Candidate:
         attributes = trial.user_attrs
         is_baseline = assignment == self.space.completed({})
-        origin = Origin(attributes.get("origin", Origin.SAMPLER))
+        origin = _origin(trial)
         candidate = Candidate(
             number=trial.number,
             assignment=assignment,
@@ -394,6 +416,10 @@ def _states() -> Any:
     from optuna.trial import TrialState
 
     return TrialState
+
+
+def _origin(trial: Trial | FrozenTrial) -> Origin:
+    return Origin(trial.user_attrs.get("origin", Origin.SAMPLER))
 
 
 def _fixed(trial: FrozenTrial) -> Any:

@@ -1,0 +1,74 @@
+"""Guardrails on metrics: a service level that is crossed in the middle of a window ends it.
+
+Looks at what the source sampled last; a metric that could not be had crosses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ktune.measure.attach.source import AttachSource, Readings
+from ktune.measure.window import WindowSource
+from ktune.modes.guardrails import Guardrails
+from ktune.modes.settings import guardrails_of
+from ktune.profile.model import Profile
+from ktune.profile.slo import ServiceLevel
+
+
+@dataclass(frozen=True)
+class LevelLimit:
+    """Crossed when the metric has been outside for `lasting_s`."""
+
+    metric: str
+    at_most: float | None = None
+    at_least: float | None = None
+    lasting_s: float = 0.0
+
+    def broken(self, value: float) -> str | None:
+        """In words what is wrong with a value; None when it is within."""
+        if self.at_most is not None and value > self.at_most:
+            return f"{self.metric} = {value:g} is above {self.at_most:g}"
+        if self.at_least is not None and value < self.at_least:
+            return f"{self.metric} = {value:g} is below {self.at_least:g}"
+        return None
+
+
+class LevelGuard:
+    """Watches what `readings` gives; `crossed()` is cheap enough for every poll.
+
+    Time counts from sample to sample: it stands still while no new sample comes, and begins anew
+    when a sample is within the limit.
+    """
+
+    def __init__(self, limits: Sequence[LevelLimit], readings: Callable[[], Readings]) -> None:
+        self._limits = limits
+        self._readings = readings
+        self._outside_since_s: dict[LevelLimit, float] = {}
+
+    def crossed(self) -> str | None:
+        """Which level is crossed by the latest sample."""
+        latest = self._readings()
+        for limit in self._limits:
+            value = latest.metrics.get(limit.metric)
+            said = None if value is None else limit.broken(value)
+            if said is None:
+                self._outside_since_s.pop(limit, None)
+                continue
+            since_s = self._outside_since_s.setdefault(limit, latest.at_s)
+            if latest.at_s - since_s >= limit.lasting_s:
+                return f"service level: {said}"
+        return None
+
+
+def guardrails_for(profile: Profile, source: WindowSource) -> Guardrails:
+    """The profile's guardrails, those on metrics of an attached service included."""
+    guardrails = guardrails_of(profile)
+    if profile.safety.slo and isinstance(source, AttachSource):
+        limits = [_limit(level) for level in profile.safety.slo]
+        guardrails.also(LevelGuard(limits, lambda: source.latest).crossed)
+    return guardrails
+
+
+def _limit(level: ServiceLevel) -> LevelLimit:
+    return LevelLimit(level.metric, level.at_most, level.at_least, level.lasting)
