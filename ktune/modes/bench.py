@@ -7,7 +7,7 @@ goes through `Bench.measure`.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ktune.errors import ExitCode, KtuneError
@@ -23,6 +23,8 @@ from ktune.report.progress import Note, Observer
 
 LEASE_S = 15.0
 """A tuner that says nothing for so long (hung, stopped) loses the lease."""
+LIVE_LEASE_S = 5.0
+"""... of a service that people use: a candidate of a hung tuner is gone that soon."""
 _RENEW_EVERY_S = 4.0
 _LOOK_EVERY_S = 1.0
 """While a write settles: how often to look whether somebody else has written."""
@@ -64,6 +66,8 @@ class Bench:
     """Everything needed to measure one assignment.
 
     `settle_s`: by key, how long the kernel needs after a write (catalog).
+    `live`: people use the service: a candidate is in force during its windows only, and under a
+    short lease. `allowed`: raises when the run must not go on (asked at each poll).
     `foreign`: what others wrote during the run; their knobs are in `dropped` and no longer ours.
     """
 
@@ -77,8 +81,11 @@ class Bench:
     dropped: set[str] = field(default_factory=set)
     foreign: list[ForeignWrite] = field(default_factory=list)
     sequence: int = 0
+    live: bool = False
+    allowed: Callable[[], None] = lambda: None
     _in_force: dict[str, object] = field(default_factory=dict)
     _renewed_s: float = 0.0
+    _deadline_s: float = LEASE_S
     _noted: set[str] = field(default_factory=set)
 
     def project(self, assignment: Assignment) -> Assignment:
@@ -110,9 +117,12 @@ class Bench:
         try:
             measured = self._switch(wanted, arm, phase) or self._window()
         except GuardrailTripped as tripped:
+            self._go_home("guardrail crossed")  # the knobs first, the records after
             self.observe(Note(f"guardrail crossed: {tripped}; restored"))
             why = f"guardrail: {tripped}"
             measured = Measured({}, Validity.CANDIDATE_FAILED, why, tripped=True)
+        if self.live and arm is Arm.CANDIDATE:
+            self._go_home("between windows")
         self._record(
             WindowRecord(
                 seq=self.sequence,
@@ -132,8 +142,7 @@ class Bench:
 
     def rest(self) -> None:
         """Go back to the baseline and leave the machine alone for a moment."""
-        self.lease.apply(self.project(self.baseline), deadline_s=LEASE_S, why="quiet time")
-        self._in_force.clear()
+        self._go_home("quiet time")
         started_s = time.monotonic()
         while (rested_s := time.monotonic() - started_s) < _QUIET_S or (
             rested_s < _QUIET_AT_MOST_S and not self.guardrails.quiet()
@@ -145,13 +154,15 @@ class Bench:
     def poll_lease(self) -> None:
         """Renew in time; raises LeaseLost as soon as the guardian is gone."""
         self.lease.ensure_alive()
-        if time.monotonic() - self._renewed_s >= _RENEW_EVERY_S:
-            self.lease.renew(deadline_s=LEASE_S)
+        if time.monotonic() - self._renewed_s >= min(_RENEW_EVERY_S, self._deadline_s / 4):
+            self.lease.renew(deadline_s=self._deadline_s)
             self._renewed_s = time.monotonic()
 
     def _switch(self, wanted: Assignment, arm: Arm, phase: Phase) -> Measured | None:
         """Apply; a result when the window can't even start."""
-        report = self.lease.apply(wanted, deadline_s=LEASE_S, why=f"{phase.value} {arm.value}")
+        self._deadline_s = LIVE_LEASE_S if self.live and arm is Arm.CANDIDATE else LEASE_S
+        why = f"{phase.value} {arm.value}"
+        report = self.lease.apply(wanted, deadline_s=self._deadline_s, why=why)
         self._renewed_s = time.monotonic()
         if report.foreign:
             return self._void_by_foreign(report.foreign)
@@ -205,7 +216,15 @@ class Bench:
             self._noted.add(shape)
             self.observe(Note(f"{text} (said once)"))
 
+    def _go_home(self, why: str) -> None:
+        """Put the baseline in force."""
+        self._deadline_s = LEASE_S
+        self.lease.apply(self.project(self.baseline), deadline_s=LEASE_S, why=why)
+        self._renewed_s = time.monotonic()
+        self._in_force = dict(self.project(self.baseline))
+
     def _poll(self) -> None:
+        self.allowed()
         self.poll_lease()
         crossed = self.guardrails.crossed()
         if crossed:

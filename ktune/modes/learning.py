@@ -23,7 +23,8 @@ from ktune.search.baseline import BaselineWindow
 from ktune.search.budget import TOP, fitted_rounds, next_again, spent
 from ktune.search.finalists import Finished, most_windows, next_step
 from ktune.search.front import front
-from ktune.search.stopping import Stop, StopRules, should_stop
+from ktune.search.regret import Tried, regret
+from ktune.search.stopping import Stop, StopKind, StopRules, should_stop
 from ktune.search.study import Search
 from ktune.search.trials import (
     Candidate,
@@ -50,6 +51,8 @@ class Learning:
     keeper: ModeKeeper
     observe: Observer
     used_s: float = 0.0
+    tried: list[Tried] = field(default_factory=list)
+    """What each candidate cost: its share of the regret."""
     _baselines: list[BaselineWindow] = field(default_factory=list)
     _unrevised: dict[int, tuple[float, Measured]] = field(default_factory=dict)
     _best_told: float = 0.0
@@ -76,7 +79,9 @@ class Learning:
         started_s = time.monotonic() - self.used_s
         self._measure_baseline(Phase.LEARNING)
         since_baseline = 0
-        while (stop := should_stop(self.search.rows, time.monotonic() - started_s, rules)) is None:
+        while (stop := self._spent_regret()) is None and (
+            stop := should_stop(self.search.rows, time.monotonic() - started_s, rules)
+        ) is None:
             self._try(self._next())
             since_baseline += 1
             if self.bench.dropped != self._without:
@@ -88,6 +93,24 @@ class Learning:
         if since_baseline:
             self._measure_baseline(Phase.LEARNING)
         return stop
+
+    def _spent_regret(self) -> Stop | None:
+        """The search has cost more than it may."""
+        limit = self.settings.regret
+        if limit is None:
+            return None
+        now = self.regret()
+        if now < limit:
+            return None
+        return Stop(
+            StopKind.REGRET,
+            f"candidates have cost {now:.1%} of the baseline's work over the search "
+            f"(regret budget {limit:.1%})",
+        )
+
+    def regret(self) -> float:
+        """What the search has cost so far, as a share of the baseline's work over all of it."""
+        return regret(self.tried, self.settings.search_s)
 
     def _next(self) -> Candidate:
         """What waits comes first; else one of the top once more, or something new."""
@@ -172,6 +195,9 @@ class Learning:
         measured = self.bench.measure(assignment, phase=phase, arm=Arm.CANDIDATE, trial=trial)
         at_s = (started_s + time.monotonic()) / 2
         told = self._judge(measured, at_s)
+        if phase is Phase.LEARNING and not isinstance(told, VoidTrial):
+            score = told.score if isinstance(told, ScoredTrial) else None
+            self.tried.append(Tried(time.monotonic() - started_s, score))
         if phase is Phase.LEARNING and isinstance(told, ScoredTrial):
             self._unrevised[trial] = (at_s, measured)
         gain = told.score if isinstance(told, ScoredTrial) else None

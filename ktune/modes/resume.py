@@ -6,7 +6,7 @@ at bad pairs would be a second chance that the error rate does not allow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ktune.evidence.coin import Order
@@ -17,6 +17,7 @@ from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, pair_of
 from ktune.modes.scoring import Goals
 from ktune.modes.settings import Settings
 from ktune.records.types import Arm, Phase, WindowRecord
+from ktune.search.regret import Tried
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Progressed:
 
     next_sequence: int
     learning_s: float
+    tried: Sequence[Tried]
+    """What the candidates of the search have cost."""
     decision_pairs: Mapping[int, Sequence[PairResult]]
     further_pairs: Mapping[int, Sequence[PairResult]]
 
@@ -34,9 +37,25 @@ def progress_of(records: Sequence[WindowRecord], settings: Settings) -> Progress
     return Progressed(
         next_sequence=max((record.seq for record in records), default=-1) + 1,
         learning_s=sum(record.duration_s for record in records if record.phase is Phase.LEARNING),
+        tried=tuple(_tried(records, settings.goals)),
         decision_pairs=_by_finalist(pairs_of(records, Phase.DECISION, settings.goals)),
         further_pairs=_by_finalist(pairs_of(records, Phase.AFTER, settings.goals)),
     )
+
+
+def _tried(records: Iterable[WindowRecord], goals: Goals) -> Iterator[Tried]:
+    """Candidates of the search, each against the last valid baseline before it."""
+    baseline: Mapping[str, float] = {}
+    for record in records:
+        if record.phase is not Phase.LEARNING:
+            continue
+        valid = record.validity == Validity.VALID
+        if record.arm is Arm.BASELINE:
+            baseline = record.metrics if valid else baseline
+        elif valid and baseline:
+            yield Tried(record.duration_s, goals.gain(baseline, record.metrics))
+        elif record.validity == Validity.CANDIDATE_FAILED:
+            yield Tried(record.duration_s, None)
 
 
 def _by_finalist(pairs: Iterable[PairResult]) -> dict[int, list[PairResult]]:

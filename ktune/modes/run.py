@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ktune.errors import KtuneError, UsageError
+from ktune.modes.opening import ChangeWindowClosed, refuse_outside
 from ktune.modes.pareto import picked, refuse_other
 from ktune.modes.prepare import (
     check_baseline,
@@ -89,6 +90,7 @@ def tune_profile(
 ) -> RunResult:
     """Tune by a profile (a path or a shipped name). Raises KtuneError."""
     profile = load_profile(profile_argument(argument), state_dir=str(paths.state))
+    refuse_outside(profile.safety)
     with imported_in_background():
         plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
         settings = settings_of(profile, options.overrides, drawn_seed=secrets.randbelow(2**31))
@@ -135,6 +137,7 @@ def resume_study(
         file=f"study {study_id}",
         state_dir=str(paths.state),
     )
+    refuse_outside(profile.safety)
     plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
     refuse_changed("study", manifest, plan)
     if options.picks:  # before anything of the study changes: a wrong number must cost nothing
@@ -179,6 +182,10 @@ def _execute(run: _Run) -> RunResult:
             restored = standing.lease.release()
     except KeyboardInterrupt as interrupt:
         end_quietly(study, StudyStatus.INTERRUPTED, str(interrupt) or "Ctrl-C")
+        _say_interrupted(run, tuning, lease)
+        raise
+    except ChangeWindowClosed as closed:
+        end_quietly(study, StudyStatus.INTERRUPTED, closed.message)
         _say_interrupted(run, tuning, lease)
         raise
     except KtuneError as error:

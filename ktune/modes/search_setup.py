@@ -19,6 +19,7 @@ from ktune.search.samplers import SamplerName
 from ktune.search.space import Space
 from ktune.search.study import Search, open_search
 from ktune.search.trials import Origin
+from ktune.search.trust_region import TrustRegion
 
 
 def new_record(settings: Settings) -> SearchRecord:
@@ -41,6 +42,8 @@ class SearchSetup:
     def text(self) -> str:
         """For people: how it searches."""
         sampler = f"sampler {self._settings.sampler}"
+        if self._settings.trust_share < 1:
+            sampler += f", steps of at most {self._settings.trust_share:.0%} of a range"
         if self.record.dimensions is None:
             return sampler
         axes = len(self._plan.dimensions)
@@ -70,6 +73,8 @@ class SearchSetup:
             storage_url=settings.storage,
             projected=projected,
         )
+        if settings.trust_share < 1:
+            search.stay_near(TrustRegion(settings.trust_share), settings.mei_log)
         self._enqueue(search)
         return search
 

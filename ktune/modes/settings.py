@@ -15,7 +15,6 @@ from ktune.profile.model import Profile
 from ktune.profile.workload import Amount
 from ktune.search.baseline import Goal
 
-
 LIVE_TRUST_SHARE = 0.2
 """Of a service that people use, where the profile says nothing."""
 
@@ -72,7 +71,7 @@ class Settings:
     max_trips: int
     window: WindowSettings = WindowSettings()
     trust_share: float = 1.0
-    """How far from the last known good candidates may lie, as a share of each range; 1: anywhere."""
+    """How far from the last known good candidates may lie, as a share of a range; 1: anywhere."""
     regret: float | None = None
     """The search stops when it has cost so much, as a share of the baseline's work."""
     search_s: float = 0.0

@@ -19,12 +19,14 @@ from ktune.evidence.verdict import Verdict, verdict
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
+from ktune.measure.guardrails.levels import with_levels
 from ktune.measure.window import WindowSource
 from ktune.modes.bench import Bench
 from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, Collaboration
 from ktune.modes.learning import Learning
 from ktune.modes.machine import Conduct, Confirmed, Event, SearchEnded, Started, State
 from ktune.modes.modes import ModeKeeper
+from ktune.modes.opening import until_closed
 from ktune.modes.pareto import finalists_of, front_record, picked, refuse_other
 from ktune.modes.proof import (
     bounds,
@@ -101,11 +103,15 @@ class Tuning:
             lease=lease,
             source=source,
             study=study,
-            guardrails=guardrails_of(plan.profile, namespace),
+            guardrails=with_levels(
+                guardrails_of(plan.profile, namespace), plan.profile, source
+            ),
             baseline=dict(plan.baseline),
             settle_s={knob.key: knob.entry.settle_s for knob in (*plan.knobs, *plan.fixed)},
             observe=observe,
             sequence=self._earlier.next_sequence,
+            live=_is_live(plan),
+            allowed=until_closed(plan.profile.safety),
         )
         self._keeper = ModeKeeper(
             State(conduct=Conduct(max_trips=settings.max_trips)),
@@ -131,6 +137,7 @@ class Tuning:
                 self._keeper,
                 self._observe,
                 used_s=self._earlier.learning_s,
+                tried=list(self._earlier.tried),
             )
             stack.callback(learning.close)
             self._learning = learning
@@ -287,3 +294,9 @@ class Tuning:
             reason=after.reason,
             trips=after.trips,
         )
+
+
+def _is_live(plan: Plan) -> bool:
+    """Whether the windows are over a service that people use."""
+    workload = plan.profile.workload
+    return workload is not None and workload.attach is not None

@@ -1,4 +1,4 @@
-"""When tuning is allowed: `Mon-Fri 02:00-05:00`. Pure: the moment is given, never read from a clock.
+"""When tuning is allowed: `Mon-Fri 02:00-05:00`. Pure: the moment is given, no clock is read.
 
 Times are wall time, so a window lasts an hour less or more where the clocks change within it; a
 wall time that does not exist that day means the moment after the gap (PEP 495, fold 0).
@@ -55,7 +55,7 @@ def parse_window(text: str) -> Weekly:
     if found is None:
         raise ValueError(f"expected such as 'Mon-Fri 02:00-05:00', found {shown(text)}")
     begins, ends = _minutes(found["from"]), _minutes(found["to"])
-    if begins == ends or begins == _MINUTES_A_DAY:
+    if begins in (ends, _MINUTES_A_DAY):
         raise ValueError(f"{shown(text)} is no stretch of time (the whole day: 00:00-24:00)")
     return Weekly(frozenset(_days(found["days"])), begins, ends)
 
@@ -146,8 +146,8 @@ def _zone(value: object) -> object:
 
 
 ChangeWindow = Annotated[
-    Weekly, BeforeValidator(_window), WithJsonSchema({"type": "string", "pattern": r"^.* ?\d\d:\d\d-\d\d:\d\d$"})
+    Weekly,
+    BeforeValidator(_window),
+    WithJsonSchema({"type": "string", "pattern": r"^.* ?\d\d:\d\d-\d\d:\d\d$"}),
 ]
-TimeZone = Annotated[
-    zoneinfo.ZoneInfo, BeforeValidator(_zone), WithJsonSchema({"type": "string"})
-]
+TimeZone = Annotated[zoneinfo.ZoneInfo, BeforeValidator(_zone), WithJsonSchema({"type": "string"})]

@@ -16,6 +16,7 @@ def check(profile: Profile) -> None:
         *_explicit_baseline(profile),
         *_services(profile),
         *_attach(profile),
+        *_service_levels(profile),
         *_expert(profile),
     ]
     if problems:
@@ -145,6 +146,35 @@ def _attach(profile: Profile) -> Iterator[Problem]:
         yield Problem(
             profile.where("services"), "services: an attached service has everything it needs"
         )
+
+
+def _service_levels(profile: Profile) -> Iterator[Problem]:
+    workload = profile.workload
+    if profile.safety.time_zone is not None and not profile.safety.change_windows:
+        yield Problem(profile.where("safety", "time_zone"), "time_zone is of change_windows")
+    if not profile.safety.slo:
+        return
+    if workload is None or workload.attach is None:
+        yield Problem(
+            profile.where("safety", "slo"),
+            "safety.slo: the numbers of a command are known when it has ended; levels are watched "
+            "on an attached service",
+        )
+        return
+    for index, level in enumerate(profile.safety.slo):
+        if level.metric not in workload.metrics:
+            yield Problem(
+                profile.where("safety", "slo", index, "metric"),
+                f"safety.slo: unknown metric {shown(level.metric)}"
+                f"{did_you_mean(level.metric, workload.metrics)} (the workload has: "
+                f"{', '.join(workload.metrics)})",
+            )
+        if level.lasting >= workload.watch_time.lasting:
+            yield Problem(
+                profile.where("safety", "slo", index, "for"),
+                f"safety.slo: {level.lasting:g} s never pass within a window of "
+                f"{workload.watch_time.lasting:g} s",
+            )
 
 
 def _expert(profile: Profile) -> Iterator[Problem]:

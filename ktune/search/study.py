@@ -39,7 +39,6 @@ from ktune.search.trials import (
     ranking,
     wants_remeasure,
 )
-
 from ktune.search.trust_region import TrustRegion, centre_of
 
 if TYPE_CHECKING:

@@ -80,6 +80,8 @@ class AttachSource:
             if isinstance(metric.origin, LogLines)
         }
         self.latest = Readings()
+        self._between: _Window | None = None
+        self._in_window = False
         try:
             oldest = self._target.look()[0]
         except MissingData as missing:
@@ -114,7 +116,14 @@ class AttachSource:
     def run(self, poll: Poll) -> WindowResult:
         """Watch one window. Raises what `poll` raises, and RefusedError for a metric that this
         service never will have."""
-        self.latest = Readings()
+        self.latest, self._between = Readings(), None
+        self._in_window = True
+        try:
+            return self._run(poll)
+        finally:
+            self._in_window = False
+
+    def _run(self, poll: Poll) -> WindowResult:
         if any(isinstance(m.origin, PrometheusSeries | LogLines) for m in self._spec.metrics):
             self._helper.start(poll)
         _sleep_until(time.monotonic() + self._spec.settle_s, poll)
@@ -131,11 +140,36 @@ class AttachSource:
             return self._ended(window, before, Validity.CANDIDATE_FAILED, str(error))
         return self._ended(window, before, Validity.VALID, "", metrics)
 
-    def _watch(self, window: _Window, poll: Poll) -> None:
-        spec = self._spec
+    def look(self) -> Readings:
+        """The metrics since the look before, outside of windows; takes a sample where the last one
+        is older than the sampling interval. Without metrics where they can't be had."""
+        now_s = time.monotonic()
+        if self._in_window:
+            return self.latest
+        if self._between is None:
+            self._between = _Window(started_s=now_s, suspended_s=_suspended_s())
+        elif now_s - self._between.started_s < self._spec.every_s:
+            return self.latest
+        window = self._between
+        try:
+            if not window.looks:
+                self._begin(window)
+            window.started_s = now_s
+            self._sample(window, _no_poll)
+            self.latest = self._over_the_latest(window)
+            window.looks = {name: looks[-1:] for name, looks in window.looks.items()}
+        except MissingData:
+            self._between, self.latest = None, Readings()
+        return self.latest
+
+    def _begin(self, window: _Window) -> None:
         for tail in self._tails.values():
             tail.start()
         window.main = self._target.look()[0]
+
+    def _watch(self, window: _Window, poll: Poll) -> None:
+        spec = self._spec
+        self._begin(window)
         self._sample(window, poll)
         next_s = time.monotonic()
         end_s = next_s + spec.for_s
@@ -249,6 +283,10 @@ def _lives_in(process: ServiceProcess, scope: NamespaceRef) -> bool:
     except OSError:
         return False
     return (own.st_dev, own.st_ino) == (wanted.st_dev, wanted.st_ino)
+
+
+def _no_poll() -> None:
+    """Outside of windows nobody waits."""
 
 
 def _suspended_s() -> float:

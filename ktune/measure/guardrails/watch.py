@@ -95,6 +95,13 @@ class Guardrails:
             self._register()
         return tuple(self._found)
 
+    def also(self, guardrail: Guardrail) -> None:
+        """Watch this one too, which came later (its metrics come with the workload)."""
+        self._wanted = (*self._wanted, Wanted(guardrail))
+        if self._found:
+            self._found.append(self._try(self._wanted[-1]))
+            self._register()
+
     def notes(self) -> list[str]:
         """What a run should say at its start: what is not watched, or more weakly than asked for.
 

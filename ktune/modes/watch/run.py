@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ktune.catalog.catalog import load_catalog
 from ktune.errors import ExitCode, KtuneError, RefusedError, UsageError
+from ktune.measure.guardrails.levels import with_levels
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.modes.settings import guardrails_of
 from ktune.modes.source import window_source
@@ -168,7 +169,6 @@ def _run(
     cookie = None if scope.is_host else scope.cookie
     on_death = "baseline" if options.baseline_on_death else "stay"
     diary, guarding = open_diary(spec, paths, on_death=on_death)
-    guardrails.start_window()
     what = f"ktune watch {spec.identity.policy}"
     if spec.unpaired:
         observe(
@@ -181,6 +181,7 @@ def _run(
         window_source(subject.profile, scope.ref) as source,
         _door(paths, cookie) as door,
     ):
+        with_levels(guardrails, subject.profile, source, always=True).start_window()
         return Watcher(
             holder=holder,
             source=source,

@@ -1,16 +1,18 @@
 """A little service: a process with a metric page whose behaviour its URL chooses.
 
 `python service.py` serves on a loopback port that it prints. Counters grow with time:
-`work_total` by 1000 a second, `other_total` by 3000.
+`work_total` by 1000 a second.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 STARTED = time.monotonic()
+setting = 1.0
 FROZEN = """# TYPE work_total counter
 work_total 41
 # TYPE level gauge
@@ -33,6 +35,8 @@ level{{of="b"}} 1e3
 # TYPE broken gauge
 broken NaN
 unsaid {count}
+# TYPE setting gauge
+setting {setting}
 # TYPE took_seconds histogram
 took_seconds_bucket{{le="0.1"}} {count // 2}
 took_seconds_bucket{{le="0.2"}} {count}
@@ -141,7 +145,14 @@ class Handler(BaseHTTPRequestHandler):
         del args
 
 
+def worsen(*_: object) -> None:
+    """On SIGUSR1 the gauge `setting` jumps from 1 to 99."""
+    global setting  # noqa: PLW0603
+    setting = 99.0
+
+
 def main() -> None:
+    signal.signal(signal.SIGUSR1, worsen)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     print(server.server_address[1], flush=True)

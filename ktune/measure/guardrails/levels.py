@@ -1,4 +1,4 @@
-"""Guardrails on metrics: a service level that is crossed in the middle of a window ends it.
+"""Levels of a service's metrics: one that is crossed in the middle of a window ends it.
 
 Looks at what the source sampled last; a metric that could not be had crosses nothing.
 """
@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ktune.measure.attach.source import AttachSource, Readings
+from ktune.measure.guardrails.source import Guardrail
+from ktune.measure.guardrails.watch import Guardrails
 from ktune.measure.window import WindowSource
-from ktune.modes.guardrails import Guardrails
-from ktune.modes.settings import guardrails_of
 from ktune.profile.model import Profile
 from ktune.profile.slo import ServiceLevel
 
@@ -34,19 +34,32 @@ class LevelLimit:
         return None
 
 
-class LevelGuard:
+class LevelGuard(Guardrail):
     """Watches what `readings` gives; `crossed()` is cheap enough for every poll.
 
     Time counts from sample to sample: it stands still while no new sample comes, and begins anew
     when a sample is within the limit.
     """
 
+    name = "slo"
+
     def __init__(self, limits: Sequence[LevelLimit], readings: Callable[[], Readings]) -> None:
         self._limits = limits
         self._readings = readings
         self._outside_since_s: dict[LevelLimit, float] = {}
 
-    def crossed(self) -> str | None:
+    def open(self) -> str:
+        """See Guardrail: what there is to see comes from the source."""
+        return ""
+
+    def close(self) -> None:
+        """See Guardrail."""
+
+    def forget(self) -> None:
+        """See Guardrail."""
+        self._outside_since_s.clear()
+
+    def crossed(self, now_s: float) -> str | None:
         """Which level is crossed by the latest sample."""
         latest = self._readings()
         for limit in self._limits:
@@ -61,12 +74,15 @@ class LevelGuard:
         return None
 
 
-def guardrails_for(profile: Profile, source: WindowSource) -> Guardrails:
-    """The profile's guardrails, those on metrics of an attached service included."""
-    guardrails = guardrails_of(profile)
+def with_levels(
+    guardrails: Guardrails, profile: Profile, source: WindowSource, *, always: bool = False
+) -> Guardrails:
+    """The same guardrails, those on metrics of an attached service included; with `always` these
+    take samples outside of windows too."""
     if profile.safety.slo and isinstance(source, AttachSource):
         limits = [_limit(level) for level in profile.safety.slo]
-        guardrails.also(LevelGuard(limits, lambda: source.latest).crossed)
+        readings = source.look if always else lambda: source.latest
+        guardrails.also(LevelGuard(limits, readings))
     return guardrails
 
 
