@@ -103,9 +103,7 @@ class Tuning:
             lease=lease,
             source=source,
             study=study,
-            guardrails=with_levels(
-                guardrails_of(plan.profile, namespace), plan.profile, source
-            ),
+            guardrails=with_levels(guardrails_of(plan.profile, namespace), plan.profile, source),
             baseline=dict(plan.baseline),
             settle_s={knob.key: knob.entry.settle_s for knob in (*plan.knobs, *plan.fixed)},
             observe=observe,
