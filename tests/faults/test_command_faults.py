@@ -377,6 +377,27 @@ def test_a_calibration_that_runs_is_not_resumed_beside_itself(
     assert before.holds()
 
 
+def test_a_search_ended_while_it_still_calibrates_goes_on_there(
+    net_bench: Bench, before: Before
+) -> None:
+    net_bench.hook('if [ "$window" -eq 4 ]; then here; sleep 300; fi')
+    running = net_bench.start("tune", str(net_bench.profile), "--seed", "1", "--quiet")
+    wait_until(lambda: (net_bench.folder / "reached").exists() or not running.alive, 60)
+    running.signal(signal.SIGTERM)
+    ended = running.end()
+    assert ended.code == 143
+    assert before.holds()
+    study = ended.err.partition("--resume ")[2].split()[0]
+    net_bench.hook("")
+    assert net_bench.run("tune", "--resume", study, "--quiet").code in DONE
+    phases = [item["phase"] for item in windows_of(net_bench)]
+    measured = phases.index("learning")
+    assert set(phases[:measured]) == {"calibration"}
+    assert "calibration" not in phases[measured:]
+    assert measured in (3 + 2 * 4, 3 + 2 * 9)  # a pair and a half, and what five or ten pairs lack
+    assert before.holds()
+
+
 # --- the disk -------------------------------------------------------------------------------------
 
 
