@@ -22,7 +22,7 @@ from ktune.evidence.power import (
     smallest_gain,
 )
 from ktune.evidence.readiness import Averaging, Effect, autocorrelation, order_effect, spread
-from ktune.modes.scoring import Goals, Limit
+from ktune.modes.scoring import Goals
 from ktune.modes.settings import Settings
 from ktune.modes.switching import Switching, averaging_of, switching, waiting, window_s_of
 from ktune.records.readiness import Gate, Readiness, Resolution, Waiting
@@ -168,41 +168,49 @@ def _unresolved(case: _Case, proof: Resolution) -> tuple[tuple[str, ...], tuple[
         f"a gain of {proof.gain:.2%} would be shown in {proof.power:.0%} of proofs of "
         f"{rule.max_pairs} pairs (wanted: {TARGET:.0%})"
     )
-    if case.smallest is None:
-        noisy = tuple(_noisy_limits(case))
-        named = f"the noise of {', '.join(item.metric for item in noisy)}" if noisy else ""
-        return (f"{problem}; no gain would, because of {named or 'so few pairs'}",), tuple(
-            _margins_that_help(case, noisy)
-        )
-    return (problem,), tuple(_helps(case, proof, case.smallest))
+    if case.smallest is not None:
+        return (problem,), tuple(_helps(case, proof, case.smallest))
+    wider = tuple(_margins_that_help(case))
+    named = f"the noise of {', '.join(item.metric for item in wider)}" if wider else "so few pairs"
+    helps = tuple(item.text for item in wider)
+    alone = dataclasses.replace(rule, margins={})
+    by_itself = smallest_gain(alone, case.at_most, runs=case.runs)
+    if by_itself is not None and by_itself > case.wanted > rule.minimum_gain:
+        helps += tuple(_helps(case, proof, by_itself))
+    else:
+        times = max((item.times for item in wider), default=1.0)
+        helps += (_longer_windows(case, math.ceil(times**2)),) if times > 1 else ()
+        helps += ("more pairs: promotion: {pairs: {max: N}}",)
+    return (f"{problem}; no gain would, because of {named}",), helps
 
 
-def _noisy_limits(case: _Case) -> Iterator[Limit]:
-    """Constraints whose margin the noise exceeds."""
-    worst, margins = case.at_most.worsening_sd, case.settings.rule.margins
-    for limit in case.settings.goals.limits:
-        if limit.margin is not None and worst[limit.metric] > margins[limit.metric]:
-            yield limit
+@dataclass(frozen=True)
+class _Wider:
+    """A margin that could be shown, `times` the one that is asked for."""
+
+    metric: str
+    times: float
+    text: str
 
 
-def _margins_that_help(case: _Case, noisy: Sequence[Limit]) -> Iterator[str]:
-    """A margin is shown like a gain of its size: the same tests at the same level."""
+def _margins_that_help(case: _Case) -> Iterator[_Wider]:
+    """For each constraint that can't be shown. A margin is shown like a gain of its size: by the
+    same tests at the same level, each often enough that all are in 80 % of proofs."""
     alone = dataclasses.replace(case.settings.rule, margins={}, minimum_gain=0.0)
-    times = 1.0
-    for limit in noisy:
+    limits = [limit for limit in case.settings.goals.limits if limit.margin is not None]
+    each = TARGET ** (1 / max(1, len(limits)))
+    for limit in limits:
         sd = case.at_most.worsening_sd[limit.metric]
-        needed = smallest_gain(alone, Noise(sd), runs=case.runs)
-        if needed is None or limit.margin is None:
+        needed = smallest_gain(alone, Noise(sd), target=each, runs=case.runs)
+        if needed is None or limit.margin is None or needed <= limit.margin:
             continue
-        times = max(times, needed / limit.margin)
         share, now = (-change_of(-log, limit.direction) for log in (needed, limit.margin))
-        yield (
+        yield _Wider(
+            limit.metric,
+            needed / limit.margin,
             f"a larger margin: {{metric: {limit.metric}, worse_by_at_most: "
-            f"{math.ceil(share * 100)}%}} (now {now:.1%})"
+            f"{math.ceil(share * 100)}%}} (now {now:.1%})",
         )
-    if times > 1:
-        yield _longer_windows(case, math.ceil(times**2))
-    yield "more pairs: promotion: {pairs: {max: N}}"
 
 
 def _helps(case: _Case, proof: Resolution, smallest: float) -> Iterator[str]:
