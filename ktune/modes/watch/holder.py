@@ -7,7 +7,7 @@ baseline returns when it dies (`--on-death=baseline`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -51,6 +51,9 @@ class Holder(Protocol):
     def still_there(self) -> str | None:
         """None while the policy is in force by our record, else why it is not."""
 
+    def drift(self) -> dict[str, Value | None]:
+        """Knobs that do not have the policy's value now. Raises LeaseLost."""
+
     def renew(self) -> None:
         """Called at every look."""
 
@@ -89,6 +92,10 @@ class CommittedHolder:
             if other.file_name == self._entry.file_name and other.digest == self._entry.digest:
                 return None
         return "it was rolled back"
+
+    def drift(self) -> dict[str, Value | None]:
+        tunables = (knob.tunable for knob in self.spec.knobs)
+        return _drifted(self.spec, read_live(tunables, self.spec.identity.scope.ref))
 
     def renew(self) -> None:
         """A committed policy needs nobody."""
@@ -135,6 +142,10 @@ class LeasedHolder:
         """A lease ends with us."""
         return None
 
+    def drift(self) -> dict[str, Value | None]:
+        """The guardian is there already: a message instead of a process that enters the scope."""
+        return _drifted(self.spec, self._lease.read())
+
     def renew(self) -> None:
         """Raises LeaseLost."""
         self._lease.ensure_alive()
@@ -148,9 +159,7 @@ def put(lease: Lease, assignment: Assignment, why: str, *, deadline_s: float = L
         raise NotInForce("; ".join(report.problems))
 
 
-def drifted(spec: WatchSpec) -> dict[str, Value | None]:
-    """Knobs that do not have the policy's value now."""
-    live = read_live((knob.tunable for knob in spec.knobs), spec.identity.scope.ref)
+def _drifted(spec: WatchSpec, live: Mapping[str, Value | None]) -> dict[str, Value | None]:
     found = {}
     for knob in spec.knobs:
         key = knob.tunable.key

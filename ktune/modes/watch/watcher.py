@@ -48,7 +48,7 @@ from ktune.modes.watch.guarding import (
     voided,
 )
 from ktune.modes.watch.holdback import HeldBack, PairMeter
-from ktune.modes.watch.holder import Holder, drifted
+from ktune.modes.watch.holder import Holder
 from ktune.modes.watch.interrupts import Heard
 from ktune.modes.watch.spec import WatchSpec
 from ktune.proxy.pause import PauseDoor
@@ -166,7 +166,7 @@ class Watcher:
         if who is not None:
             return (PauseAsked(who),)
         self.holder.renew()
-        drift = drifted(self.spec)
+        drift = self.holder.drift()
         if drift:
             text = ", ".join(f"{key} = {value}" for key, value in drift.items())
             found.append(ForeignWrite(f"changed by somebody else: {text}"))
@@ -354,7 +354,7 @@ class Watcher:
 
     def _keep_foreign(self) -> None:
         """A knob that somebody else holds now is no longer the policy's."""
-        taken = drifted(self.spec)
+        taken = self.holder.drift()
         left = tuple(knob for knob in self.spec.knobs if knob.tunable.key not in taken)
         self.holder.spec = dataclasses.replace(self.spec, knobs=left)
         if not left:
