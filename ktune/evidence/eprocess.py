@@ -9,14 +9,17 @@ Everything is in log space: the products overflow otherwise.
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Sequence
-from itertools import accumulate
 
 LAMBDAS = (0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 """Bets of the sign-e-process, mixed with equal weights; the smallest catch weak effects."""
 
 SIZES = (0.5, 1.0, 2.0, 4.0)
-"""Bets of the symmetric e-process, mixed with equal weights: effects in units of the mean |x|."""
+"""Bets of the symmetric e-process, mixed with equal weights: effects in units of the median |x|."""
+
+STAKE = 0.9
+"""The most that one value can bet: a single disturbed pair must not cost everything."""
 
 EFFECT_VARIANCE = 1.0
 """Variance g of the Gaussian mixture over the standardised effect (mean / sd of a pair)."""
@@ -92,9 +95,9 @@ def log_symmetric_e(xs: Sequence[float]) -> list[float]:
     Assumptions: none on the distribution. With coin-ordered pairs, x = log ratio minus margin and
     a true worsening of the margin or less it is exact, whatever the size, the tails and the
     autocorrelation of the noise and whatever hits one window of a pair only.
-    Formula: E_n = mean over d in SIZES of the product of 1 + tanh(d x_i / m_i), m_i = mean of
-    |x_1| ... |x_i|. x_i / m_i grows with x_i, so each factor is 1 plus an odd, growing function of
-    x_i: its mean is 1 for S and no more for S - c.
+    Formula: E_n = mean over d in SIZES of the product of 1 + STAKE tanh(d x_i / m_i), m_i = median
+    of |x_1| ... |x_i|. x_i / m_i grows with x_i, so each factor is 1 plus an odd, growing function
+    of x_i: its mean is 1 for S and no more for S - c.
     Source: Ramdas, Ruf, Larsson and Koolen, "Admissible anytime-valid sequential inference must
     rely on nonnegative martingales", arXiv 2009.03167 (testing symmetry); Vovk and Wang,
     "Nonparametric e-tests of symmetry", arXiv 2208.08925. The choice of the function is ours.
@@ -102,18 +105,16 @@ def log_symmetric_e(xs: Sequence[float]) -> list[float]:
     """
     found: list[float] = []
     logs = [0.0] * len(SIZES)
-    for count, (x, total) in enumerate(zip(xs, accumulate(map(abs, xs)), strict=True), 1):
+    seen: list[float] = []
+    for x in xs:
+        insort(seen, abs(x))
+        middle = (seen[(len(seen) - 1) // 2] + seen[len(seen) // 2]) / 2
         if x:
-            scaled = x * count / total
+            scaled = x / middle if middle else math.copysign(math.inf, x)
             logs = [
-                log + math.log(2) - _log_one_plus_exp(-2 * size * scaled)
+                log + math.log1p(STAKE * math.tanh(size * scaled))
                 for size, log in zip(SIZES, logs, strict=True)
             ]
         top = max(logs)
         found.append(top + math.log(math.fsum(math.exp(log - top) for log in logs) / len(logs)))
     return found
-
-
-def _log_one_plus_exp(z: float) -> float:
-    """Without overflow; log(1 + tanh z) = log 2 - log(1 + exp(-2z))."""
-    return max(z, 0.0) + math.log1p(math.exp(-abs(z)))

@@ -1,38 +1,96 @@
-"""What the pairs of a watch say: the load of the pairs, and what a change of it does."""
+"""What the pairs of a watch say: a test for each load, and which pairs it may have."""
 
 from __future__ import annotations
 
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from ktune.evidence.pairs import Direction
-from ktune.modes.machine import ContextChanged, ProbationPassed, WatchPhase
-from ktune.modes.watch.guarding import GuardSettings, WatchedPair, after_pair, begun
+from ktune.modes.machine import ContextChanged, ProbationPassed, Regressed, WatchPhase
+from ktune.modes.watch.guarding import (
+    Guarding,
+    GuardSettings,
+    WatchedPair,
+    after_pair,
+    begun,
+    restarted,
+)
 
 SETTINGS = GuardSettings(
-    {"speed": 0.02}, load_band=2.5, directions={"speed": Direction.MAXIMIZE}, probation_pairs=4
+    {"speed": 0.02}, load_band=1.3, directions={"speed": Direction.MAXIMIZE}, probation_pairs=60
 )
 
 
-def test_the_pair_that_shows_another_load_is_no_evidence() -> None:
-    tests, _ = after_pair(begun(WatchPhase.PROBATION), WatchedPair({"speed": 0.0}, 100.0), SETTINGS)
-    tests, event = after_pair(tests, WatchedPair({"speed": 1.1}, 300.0), SETTINGS)
-    assert isinstance(event, ContextChanged)
-    assert (tests.begin, tests.worsenings, tests.counted) == (2, (), 2)
-    tests, event = after_pair(tests, WatchedPair({"speed": 0.1}, 300.0), SETTINGS)
-    assert event is None
-    assert tests.worsenings == ({"speed": 0.1},)
+def watched(tests: Guarding, *pairs: tuple[float, float]) -> tuple[Guarding, list[object]]:
+    """Pairs of (worsening, load)."""
+    events: list[object] = []
+    for worsening, load in pairs:
+        tests, event = after_pair(tests, WatchedPair({"speed": worsening}, load), SETTINGS)
+        events.append(event)
+    return tests, events
+
+
+def test_another_load_is_another_test_with_the_next_share_of_alpha() -> None:
+    tests, events = watched(begun(WatchPhase.PROBATION), (0.0, 100.0), (0.1, 150.0))
+    assert [type(event) for event in events] == [type(None), ContextChanged]
+    assert tests.now.begin == tests.begins == 2
+    assert tests.now.worsenings == ({"speed": 0.1},)
+    assert tests.counted == 2
+
+
+def test_a_load_that_returns_goes_on_with_its_test() -> None:
+    tests, _ = watched(
+        begun(WatchPhase.PROBATION), (0.0, 100.0), (0.1, 150.0), (0.2, 98.0), (0.3, 151.0)
+    )
+    assert tests.now.worsenings == ({"speed": 0.1}, {"speed": 0.3})
+    assert [test.worsenings for test in tests.resting] == [({"speed": 0.0}, {"speed": 0.2})]
+    assert tests.begins == 2
+
+
+def test_a_guilty_policy_is_found_although_the_load_changes_after_every_third_pair() -> None:
+    tests = begun(WatchPhase.PROBATION)
+    for number in range(60):
+        load = (100.0, 150.0)[number // 3 % 2]
+        tests, (event,) = watched(tests, (0.1, load))
+        if isinstance(event, Regressed):
+            break
+    assert isinstance(event, Regressed)
+    assert number < 25
+
+
+@pytest.mark.parametrize("phase", [WatchPhase.PROBATION, WatchPhase.STEADY])
+def test_only_so_many_tests_wait_for_their_load(phase: WatchPhase) -> None:
+    loads = [100.0 * 2**step for step in range(20)]
+    tests, _ = watched(begun(phase), *((0.0, load) for load in loads))
+    assert len(tests.resting) == 8
+    assert tests.resting[-1].load == pytest.approx(math.log(loads[-2]))
+
+
+def test_any_other_change_of_the_context_ends_every_test() -> None:
+    tests, _ = watched(begun(WatchPhase.PROBATION), (0.0, 100.0), (0.1, 150.0))
+    fresh = restarted(tests, WatchPhase.PROBATION)
+    assert (fresh.resting, fresh.now.worsenings) == ((), ())
+    assert fresh.now.begin == fresh.begins == 3
 
 
 def test_a_load_that_never_rests_does_not_keep_a_policy_on_probation() -> None:
-    tests, event = begun(WatchPhase.PROBATION), None
-    for number in range(SETTINGS.probation_pairs):
-        load = 100.0 if number % 2 else 300.0
-        tests, event = after_pair(tests, WatchedPair({"speed": 0.0}, load), SETTINGS)
-    assert isinstance(event, ProbationPassed)
+    pairs = [(0.0, 100.0 * 2 ** (number % 3)) for number in range(SETTINGS.probation_pairs)]
+    tests, events = watched(begun(WatchPhase.PROBATION), *pairs)
+    assert isinstance(events[-1], ProbationPassed)
     assert tests.phase is WatchPhase.STEADY
 
 
-def test_in_the_steady_state_another_load_begins_a_new_detector() -> None:
-    tests = begun(WatchPhase.STEADY)
-    for load in (100.0, 110.0, 300.0):
-        tests, event = after_pair(tests, WatchedPair({"speed": 0.1}, load), SETTINGS)
-    assert isinstance(event, ContextChanged)
-    assert tests.steady_pairs == 0
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32))
+def test_which_test_a_pair_belongs_to_does_not_depend_on_what_it_says(seed: int) -> None:
+    """The coin decides the sign of a pair, and must not decide its test."""
+    rng = random.Random(seed)
+    pairs = [(rng.gauss(0, 0.01), rng.choice((100.0, 150.0, 50.0))) for _ in range(30)]
+    tests, _ = watched(begun(WatchPhase.PROBATION), *pairs)
+    swapped, _ = watched(begun(WatchPhase.PROBATION), *((-x, load) for x, load in pairs))
+    assert [test.load for test in tests.resting] == [test.load for test in swapped.resting]
+    assert tests.begins == swapped.begins

@@ -236,3 +236,13 @@ def write(world: Watching, value: int) -> None:
         return True
 
     assert run_inside(world.scope.ref, there, otherwise=False)
+
+
+def test_the_load_of_a_pair_is_that_of_both_windows_alike(tmp_path: Path) -> None:
+    with watching(tmp_path, "{load: {metric: speed, factor: 1.3}}") as world:
+        watcher = world.watch(world.source(innocent, at_most=4))
+        spec = watcher.spec
+        assert spec.load({"speed": 40.0}, {"speed": 90.0}) == pytest.approx(60)
+        assert spec.load({"speed": 90.0}, {"speed": 40.0}) == pytest.approx(60)
+        assert spec.load({}, {"speed": 40.0}) is None
+        assert spec.load({"speed": 0.0}, {"speed": 40.0}) is None

@@ -17,6 +17,8 @@ from ktune.modes.machine import ContextChanged, Event, ProbationPassed, Regresse
 
 MAX_BEGINS = 1000
 """Begins beyond this have so small a share of alpha that the test could never fire."""
+_RESTING = 8
+"""So many tests wait for their load to return."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class GuardSettings:
 
     `margins`: by watched metric, the log ratio that it may be worse by.
     `load_band`: pairs whose load is off the test's load by more than this factor belong to another
-    test; None: no load is watched.
+    test, which goes on when that load returns; None: no load is watched.
     """
 
     margins: Mapping[str, float]
@@ -37,36 +39,49 @@ class GuardSettings:
 
 
 @dataclass(frozen=True)
+class LoadTest:
+    """The test of one load. `load`: mean log load of its pairs. `begin`: its number in this
+    probation, which sets its share of alpha. `worsenings`: of its pairs on probation."""
+
+    begin: int = 1
+    worsenings: tuple[Mapping[str, float], ...] = ()
+    detectors: Mapping[str, Detector] = field(default_factory=dict)
+    load: float | None = None
+    load_pairs: int = 0
+
+
+@dataclass(frozen=True)
 class Guarding:
     """Where the tests stand; written to disk after each pair.
 
-    `draws`: tosses used so far, void pairs included. `begin`: how often the probation's test has
-    begun in this context. `load`: mean log load of the pairs of this test.
+    `draws`: tosses used so far, void pairs included. `begins`: tests begun in this probation.
+    `now`: the test of the present load. `resting`: those of other loads, the latest one last.
     """
 
     phase: WatchPhase
     draws: int = 0
-    begin: int = 1
-    worsenings: tuple[Mapping[str, float], ...] = ()
-    """Of the probation's test since its last begin."""
+    begins: int = 1
     counted: int = 0
-    """Pairs of this probation over all begins."""
-    detectors: Mapping[str, Detector] = field(default_factory=dict)
-    load: float | None = None
-    load_pairs: int = 0
+    """Pairs of this probation over all its tests."""
+    now: LoadTest = field(default_factory=LoadTest)
+    resting: tuple[LoadTest, ...] = ()
     void: Mapping[str, int] = field(default_factory=dict)
     """Void pairs by the arm that was disturbed."""
 
     @property
     def steady_pairs(self) -> int:
-        """Pairs of the detector since it last began."""
-        return max((detector.pairs for detector in self.detectors.values()), default=0)
+        """Pairs of the present load's detector since it began."""
+        return max((detector.pairs for detector in self.now.detectors.values()), default=0)
 
 
 @dataclass(frozen=True)
 class WatchedPair:
-    """One measured pair: worsening by metric (log ratio, above 0 = the policy is worse), and the
-    load of its baseline window where a load metric is declared."""
+    """One measured pair: worsening by metric (log ratio, above 0 = the policy is worse), and its
+    load where a load metric is declared.
+
+    The load is that of both windows alike. Were it the baseline's alone, a pair astride a step of
+    the load would go to one test or the other as the coin fell, and each would see but one sign.
+    """
 
     worsening: Mapping[str, float]
     load: float | None = None
@@ -84,9 +99,11 @@ def restarted(tests: Guarding, phase: WatchPhase) -> Guarding:
     a detector may begin anew at any time for free.
     """
     again = tests.phase is WatchPhase.PROBATION and phase is WatchPhase.PROBATION
+    begins = min(tests.begins + 1, MAX_BEGINS) if again else 1
     return replace(
         begun(phase, draws=tests.draws),
-        begin=min(tests.begin + 1, MAX_BEGINS) if again else 1,
+        begins=begins,
+        now=LoadTest(begins),
         counted=tests.counted if again else 0,
         void=tests.void,
     )
@@ -104,20 +121,25 @@ def after_pair(
     """The state after one more measured pair, and what it means."""
     tests = replace(tests, draws=tests.draws + 1)
     changed = _load_change(tests, pair, settings)
-    if changed is not None:
-        return _under_another_load(tests, pair, settings, changed)
-    return _counted(tests, pair, settings)
+    if changed is None:
+        return _counted(tests, pair, settings)
+    tests, event = _counted(_moved(tests, pair, settings), pair, settings)
+    return tests, event or ContextChanged(changed, tests.phase)
 
 
 def standing(tests: Guarding, settings: GuardSettings) -> GuardDecision:
     """The probation's decision on the pairs so far."""
-    rule = GuardRule(settings.margins, settings.alpha, tests.begin, settings.directions)
-    return judge(tests.worsenings, rule)
+    rule = GuardRule(settings.margins, settings.alpha, tests.now.begin, settings.directions)
+    return judge(tests.now.worsenings, rule)
 
 
 def log_alarm(tests: Guarding) -> float:
-    """Log of the detectors' mean over the metrics; an alarm at log(mean_pairs)."""
-    return log_mean([detector.log_value for detector in tests.detectors.values()])
+    """Log of the detectors' mean over the metrics; an alarm at log(mean_pairs).
+
+    The sum over the loads is an e-detector too (each pair adds to one of them), so that one
+    threshold keeps the mean time for all of them together.
+    """
+    return log_mean([detector.log_value for detector in tests.now.detectors.values()])
 
 
 def _counted(
@@ -129,37 +151,34 @@ def _counted(
     return _in_steady_state(tests, pair, settings)
 
 
-def _under_another_load(
-    tests: Guarding, pair: WatchedPair, settings: GuardSettings, changed: str
-) -> tuple[Guarding, Event | None]:
-    """The pair that shows the change says which load the new test is about, and is no evidence:
-    it may lie astride the step, and then the arm that was measured under which load decides both
-    whether the change shows and which arm looks worse."""
-    fresh = _with_load(restarted(tests, tests.phase), pair)
-    if fresh.phase is WatchPhase.PROBATION:
-        fresh, passed = _passed(replace(fresh, counted=fresh.counted + 1), settings)
-        if passed is not None:
-            return fresh, passed
-    return fresh, ContextChanged(changed, fresh.phase)
+def _moved(tests: Guarding, pair: WatchedPair, settings: GuardSettings) -> Guarding:
+    """To the test of the pair's load: the one that rested, or a new one. A probation's new test
+    gets the next share of alpha, as after any other change."""
+    resting = [*tests.resting, tests.now]
+    known = [test for test in resting if not _off(test, pair, settings)]
+    if not known:
+        return replace(
+            restarted(tests, tests.phase),
+            resting=tuple(resting[-_RESTING:]),
+        )
+    now = known[-1]
+    return replace(tests, now=now, resting=tuple(test for test in resting if test is not now))
 
 
 def _on_probation(
     tests: Guarding, pair: WatchedPair, settings: GuardSettings
 ) -> tuple[Guarding, Event | None]:
-    tests = replace(
-        tests, worsenings=(*tests.worsenings, dict(pair.worsening)), counted=tests.counted + 1
-    )
+    worsenings = (*tests.now.worsenings, dict(pair.worsening))
+    tests = replace(tests, now=replace(tests.now, worsenings=worsenings), counted=tests.counted + 1)
     decision = standing(tests, settings)
     if decision.regressed is not None:
         return tests, Regressed(decision.reason)
-    return _passed(tests, settings)
-
-
-def _passed(tests: Guarding, settings: GuardSettings) -> tuple[Guarding, Event | None]:
-    if tests.counted < settings.probation_pairs:
-        return tests, None
-    steady = replace(begun(WatchPhase.STEADY, draws=tests.draws), void=tests.void)
-    return steady, ProbationPassed(f"{tests.counted} pairs without a regression")
+    if tests.counted >= settings.probation_pairs:
+        passed = begun(WatchPhase.STEADY, draws=tests.draws)
+        return replace(passed, void=tests.void), ProbationPassed(
+            f"{tests.counted} pairs without a regression"
+        )
+    return tests, None
 
 
 def _in_steady_state(
@@ -169,13 +188,13 @@ def _in_steady_state(
     threshold serves all metrics."""
     detectors = {
         metric: after(
-            tests.detectors.get(metric) or started(settings.mean_pairs),
+            tests.now.detectors.get(metric) or started(settings.mean_pairs),
             pair.worsening[metric],
             margin,
         )
         for metric, margin in settings.margins.items()
     }
-    tests = replace(tests, detectors=detectors)
+    tests = replace(tests, now=replace(tests.now, detectors=detectors))
     if log_alarm(tests) < math.log(settings.mean_pairs):
         return tests, None
     worst = max(detectors, key=lambda metric: detectors[metric].log_value)
@@ -192,20 +211,27 @@ def _share(metric: str, settings: GuardSettings) -> float:
 
 
 def _load_change(tests: Guarding, pair: WatchedPair, settings: GuardSettings) -> str | None:
-    if settings.load_band is None or pair.load is None or tests.load is None:
-        return None
-    off = math.log(pair.load) - tests.load
-    if abs(off) <= math.log(settings.load_band):
+    off = _off(tests.now, pair, settings)
+    if not off:
         return None
     return (
         f"the load is {math.exp(off):.2f} times that of the test so far "
-        f"(band: a factor of {settings.load_band:g})"
+        f"(band: a factor of {settings.load_band:g}): another test"
     )
+
+
+def _off(test: LoadTest, pair: WatchedPair, settings: GuardSettings) -> float:
+    """Log of the factor by which a pair's load is off the test's; 0 within the band."""
+    if settings.load_band is None or pair.load is None or test.load is None:
+        return 0.0
+    off = math.log(pair.load) - test.load
+    return off if abs(off) > math.log(settings.load_band) else 0.0
 
 
 def _with_load(tests: Guarding, pair: WatchedPair) -> Guarding:
     if pair.load is None:
         return tests
-    count = tests.load_pairs + 1
-    before = tests.load or 0.0
-    return replace(tests, load=before + (math.log(pair.load) - before) / count, load_pairs=count)
+    count = tests.now.load_pairs + 1
+    before = tests.now.load or 0.0
+    load = before + (math.log(pair.load) - before) / count
+    return replace(tests, now=replace(tests.now, load=load, load_pairs=count))

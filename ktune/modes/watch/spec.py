@@ -113,6 +113,12 @@ class WatchSpec:
             found[metric.name] = sign * ratio
         return found
 
+    def load(self, baseline: Mapping[str, float], policy: Mapping[str, float]) -> float | None:
+        """Of a pair, the geometric mean of its windows; None where none is measured or there is
+        none."""
+        product = math.prod(arm.get(self.load_metric or "", 0.0) for arm in (baseline, policy))
+        return math.sqrt(product) if product > 0 else None
+
 
 def watch_spec(
     identity: Identity,

@@ -240,7 +240,7 @@ class Watcher:
         self._same = self._same + 1 if metrics == self._last_metrics else 0
         self._last_metrics = metrics
         worsening = self.spec.worsening(metrics[Arm.BASELINE], metrics[Arm.CANDIDATE])
-        load = metrics[Arm.BASELINE].get(self.spec.load_metric or "")
+        load = self.spec.load(metrics[Arm.BASELINE], metrics[Arm.CANDIDATE])
         before = self.guarding
         self.guarding, event = after_pair(before, WatchedPair(worsening, load), self.spec.guard)
         self.diary.pair(held, worsening, self.guarding)
