@@ -29,9 +29,9 @@ from benchmarks.evidence.watch_load import load
 from ktune.errors import ExitCode
 from ktune.kernel.namespaces import CLONE_NEWNET, setns
 from ktune.kernel.values import Value
+from ktune.measure.guardrails.watch import Guardrails
 from ktune.measure.scope import EphemeralScope
 from ktune.measure.window import Poll, Validity, WindowResult
-from ktune.modes.guardrails import Guardrails
 from ktune.modes.watch.diary import open_diary
 from ktune.modes.watch.holder import LeasedHolder
 from ktune.modes.watch.run import Subject, WatchOptions, find_subject, holding
@@ -243,7 +243,7 @@ class World:
             watcher = Watcher(
                 holder=holder,
                 source=source,
-                guardrails=Guardrails([], None),
+                guardrails=Guardrails([]),
                 diary=diary,
                 guarding=guarding,
                 door=door,
