@@ -21,9 +21,10 @@ from benchmarks.evidence.aa import FalsePromotions
 from benchmarks.evidence.power import Power
 from benchmarks.evidence.results import Experiment, Results, run_missing
 from benchmarks.evidence.side_by_side import SideBySide
+from benchmarks.evidence.trades import Trades
 from benchmarks.evidence.world import World
 
-EXPERIMENTS: tuple[Experiment, ...] = (FalsePromotions(), Power(), SideBySide())
+EXPERIMENTS: tuple[Experiment, ...] = (FalsePromotions(), Trades(), Power(), SideBySide())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,8 +58,8 @@ def _run(
     def tell(text: str) -> None:
         print(f"{time.monotonic() - started_s:6.0f} s  {text}", file=sys.stderr, flush=True)
 
-    with World(folder) as world:
-        for experiment in chosen:
+    for experiment in chosen:
+        with World(folder / experiment.name, experiment.profile) as world:
             run_missing(experiment, results, world, sessions or experiment.usual_sessions, tell)
 
 

@@ -19,6 +19,7 @@ class FalsePromotions:
     """Whole sessions without any true difference, for each kind of noise."""
 
     name = "aa"
+    profile = PROFILE
     usual_sessions = 400
 
     def design(self, condition: str) -> str:

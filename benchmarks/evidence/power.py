@@ -26,6 +26,7 @@ class Power:
     """Whole sessions with a knob that truly gains 10 % below a step, and one that does nothing."""
 
     name = "power"
+    profile = PROFILE
     usual_sessions = 300
 
     def design(self, condition: str) -> str:
@@ -35,8 +36,8 @@ class Power:
         return [Case(kind, seed) for kind in _KINDS for seed in range(sessions)]
 
     def run(self, world: World, case: Case) -> Row:
-        effect = Below50(GAIN)
-        proof, _ = world.proof(case.seed, _KINDS[case.name](case.seed), effect)
+        effects = {"speed": Below50(GAIN)}
+        proof, _ = world.proof(case.seed, _KINDS[case.name](case.seed), effects)
         value = proof.assignment[MATTERS]
         assert isinstance(value, int)
         found: Row = {

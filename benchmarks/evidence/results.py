@@ -47,6 +47,9 @@ class Question(Protocol):
 class Experiment(Question, Protocol):
     """One question that simulated sessions answer; `__main__` names them all."""
 
+    profile: str
+    """What the sessions tune, as YAML."""
+
     def run(self, world: World, case: Case) -> Row:
         """One session's result, without case and seed."""
         ...

@@ -22,7 +22,7 @@ from benchmarks.costs.rig import note, table
 from benchmarks.evidence.noise import Kind, ar1_season_drift, gauss, student3
 from benchmarks.evidence.rates import share
 from benchmarks.evidence.results import Case, Row
-from benchmarks.evidence.world import PROFILE, Below50, Session, World, no_effect
+from benchmarks.evidence.world import NO_EFFECT, PROFILE, Below50, Session, World
 from ktune.evidence.coin import Order
 from ktune.evidence.decide import Outcome, Rule, decide
 from ktune.evidence.pairs import PairResult, PairState
@@ -52,6 +52,7 @@ class SideBySide:
     """The same search and windows for every rule."""
 
     name = "side-by-side"
+    profile = PROFILE
     usual_sessions = 100
 
     def design(self, condition: str) -> str:
@@ -67,9 +68,9 @@ class SideBySide:
 
     def run(self, world: World, case: Case) -> Row:
         kind, _, truth = case.name.rpartition(", ")
-        effect = Below50(GAIN) if truth == "gain" else no_effect
+        effects = {"speed": Below50(GAIN)} if truth == "gain" else NO_EFFECT
         stream = _KINDS[kind](case.seed)
-        session = world.session(case.seed, stream, effect, ORDER_EFFECT, search_only=True)
+        session = world.session(case.seed, stream, effects, ORDER_EFFECT, search_only=True)
         try:
             session.tuning.run()
             best = session.tuning.best()

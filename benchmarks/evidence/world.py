@@ -65,17 +65,14 @@ BATCH = 40
 """Sessions between two openings of the lease: its journal grows with every window."""
 
 Effect = Callable[[Mapping[str, Value | None]], float]
-"""From the values in force to the log factor of the metric."""
-
-
-def no_effect(_: Mapping[str, Value | None]) -> float:
-    """The null hypothesis: identical settings."""
-    return 0.0
+"""From the values in force to the log factor of a metric."""
+Effects = Mapping[str, Effect]
+"""By metric."""
 
 
 @dataclass(frozen=True)
 class Below50:
-    """A true gain (0.10 = 10 %) where the knob that matters is below 50."""
+    """Where the knob that matters is below 50, the metric is so much larger (0.10 = 10 %)."""
 
     gain: float
 
@@ -85,17 +82,21 @@ class Below50:
         return math.log1p(self.gain) if value < 50 else 0.0
 
 
+NO_EFFECT: Effects = {"speed": Below50(0.0)}
+"""The null hypothesis: identical settings."""
+
+
 class NoisySource:
-    """A `WindowSource`: 100 times the effect of what is in force, times the noise.
+    """A `WindowSource`: each metric is 100 times the effect of what is in force, times the noise.
 
     `order_effect`: log factor of the second of two windows, counted from `begin_pairs` on (an order
     effect; 0 during the search).
     """
 
-    def __init__(self, lease: Lease, stream: Stream, effect: Effect, order_effect: float) -> None:
+    def __init__(self, lease: Lease, stream: Stream, effects: Effects, order_effect: float) -> None:
         self._lease = lease
         self._stream = stream
-        self._effect = effect
+        self._effects = effects
         self._order_effect = order_effect
         self._in_pairs: int | None = None
 
@@ -105,11 +106,16 @@ class NoisySource:
 
     def run(self, poll: Poll) -> WindowResult:
         poll()
-        log = self._effect(self._lease.read()) + next(self._stream)
+        values = self._lease.read()
+        order = 0.0
         if self._in_pairs is not None:
-            log += self._order_effect * (self._in_pairs % 2)
+            order = self._order_effect * (self._in_pairs % 2)
             self._in_pairs += 1
-        return WindowResult({"speed": 100 * math.exp(log)}, 0.001, Validity.VALID)
+        metrics = {
+            name: 100 * math.exp(effect(values) + order + next(self._stream))
+            for name, effect in self._effects.items()
+        }
+        return WindowResult(metrics, 0.001, Validity.VALID)
 
 
 @dataclass
@@ -128,7 +134,7 @@ class Session:
 class World:
     """Where sessions run; a context manager."""
 
-    def __init__(self, folder: Path, profile: str = PROFILE) -> None:
+    def __init__(self, folder: Path, profile: str) -> None:
         self._paths = StatePaths(folder / "state", folder / "run").ensure()
         self._profile = parse_profile(profile.encode(), file="simulated.yaml")
         self._stack = ExitStack()
@@ -156,7 +162,7 @@ class World:
         self,
         seed: int,
         stream: Stream,
-        effect: Effect = no_effect,
+        effects: Effects = NO_EFFECT,
         order_effect: float = 0.0,
         *,
         search_only: bool = False,
@@ -168,7 +174,7 @@ class World:
             self._paths,
             StudyManifest(id="", profile_name="simulated", created_at="", seed=settings.seed),
         )
-        source = NoisySource(lease, stream, effect, order_effect)
+        source = NoisySource(lease, stream, effects, order_effect)
         tuning = Tuning(
             self.plan,
             study,
@@ -185,10 +191,10 @@ class World:
         shutil.rmtree(session.study.folder)
 
     def proof(
-        self, seed: int, stream: Stream, effect: Effect = no_effect
+        self, seed: int, stream: Stream, effects: Effects = NO_EFFECT
     ) -> tuple[Proof, tuple[WindowRecord, ...]]:
         """A whole run: search, finalists, proof; with its windows."""
-        session = self.session(seed, stream, effect)
+        session = self.session(seed, stream, effects)
         proof = session.tuning.run().proof
         assert proof is not None
         windows = session.windows()

@@ -62,8 +62,9 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert all(row[1].endswith(" / 2") for row in power)
 
 
-def test_every_rule_has_its_row() -> None:
-    text = printed("benchmarks.evidence", "--only", "side-by-side", "--sessions", 1)
+def test_every_rule_and_every_trade_has_its_row() -> None:
+    text = printed("benchmarks.evidence", "--only", "side-by-side", "trades", "--sessions", 1)
+    assert len(rows(text, "Two objectives: speed +20 %, pair sd 5 %")) == 2
     side = rows(text, "Side by side: share of sessions that promote")
     assert [row[0] for row in side] == list(RULES)
 
