@@ -180,7 +180,7 @@ def _unresolved(case: _Case, proof: Resolution) -> tuple[tuple[str, ...], tuple[
     else:
         times = max((item.times for item in wider), default=1.0)
         helps += (_longer_windows(case, math.ceil(times**2)),) if times > 1 else ()
-        helps += ("more pairs: promotion: {pairs: {max: N}}",)
+        helps += (_more_pairs(proof),) if settings.mei_log > 0 else ()
     return (f"{problem}; no gain would, because of {named}",), helps
 
 
@@ -221,12 +221,7 @@ def _helps(case: _Case, proof: Resolution, smallest: float) -> Iterator[str]:
             f"more pairs of calibration (--pairs {4 * case.pairs}): the noise as measured would "
             f"do, but {case.pairs} pairs don't know it well enough"
         )
-    needed = proof.pairs_needed
-    yield (
-        f"more pairs: promotion: {{pairs: {{max: {needed}}}}}"
-        if needed is not None
-        else f"more pairs would not do: over {MOST_PAIRS} are needed"
-    )
+    yield _more_pairs(proof)
     too_noisy = (smallest - rule.minimum_gain) / settings.mei_log
     yield _longer_windows(case, math.ceil(too_noisy**2))
     mei = change_of(smallest - rule.minimum_gain, direction_of(settings.goals))
@@ -235,6 +230,12 @@ def _helps(case: _Case, proof: Resolution, smallest: float) -> Iterator[str]:
         f"less noise: a pair sd of at most {sd / too_noisy:.2%} (now up to {sd:.2%}): what else "
         "runs on this machine?"
     )
+
+
+def _more_pairs(proof: Resolution) -> str:
+    if proof.pairs_needed is None:
+        return f"more pairs would not do: over {MOST_PAIRS} are needed"
+    return f"more pairs: promotion: {{pairs: {{max: {proof.pairs_needed}}}}}"
 
 
 def _longer_windows(case: _Case, times: int) -> str:
