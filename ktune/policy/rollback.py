@@ -34,6 +34,10 @@ class Ending(StrEnum):
     """Its namespace has ended, and its settings with it."""
 
 
+class NotRecorded(KtuneError):
+    """The knobs are as a rollback leaves them, but the disk took no record of it."""
+
+
 @dataclass(frozen=True)
 class KnobStep:
     """What a rollback would do to one knob."""
@@ -107,15 +111,30 @@ def roll_back(
     Raises:
         BusyError: a run holds its scope.
         KtuneError: a knob could not be brought back (the entry stays), or its journal is lost.
+        NotRecorded: everything is back, and the disk is full.
     """
     cookie = None if entry.scope.is_host else entry.scope.cookie
     lock = scope_lock(paths, netns_cookie=cookie, what=f"rollback of {entry.name}")
     with nullcontext() if locked else lock:
         recovery = restore_committed(entry.journal, paths=paths, namespace=entry.scope.ref)
         done = _rolled_back(entry, recovery)
-        if unpersist and entry.scope.is_host:
-            persisted.forget(paths, entry.digest)
-        stack.remove(paths, entry)
+        try:
+            _tell(done, paths, why, unpersist=unpersist)
+        except OSError as error:
+            raise NotRecorded(
+                f"{entry.name} is rolled back, but that could not be recorded: "
+                f"{error.filename or paths.state}: {error.strerror}",
+                hint="free space, then `ktune rollback` again: it finds nothing to write",
+            ) from error
+    return done
+
+
+def _tell(done: RolledBack, paths: StatePaths, why: str, *, unpersist: bool) -> None:
+    """Off the stack, into the history. Raises OSError."""
+    entry = done.entry
+    if unpersist and entry.scope.is_host:
+        persisted.forget(paths, entry.digest)
+    stack.remove(paths, entry)
     history.record(
         paths,
         history.Action.ROLLBACK,
@@ -131,7 +150,6 @@ def roll_back(
             **{f"kept {item.key}": str(item.found) for item in done.foreign},
         },
     )
-    return done
 
 
 def _undo(entry: StackEntry, paths: StatePaths) -> str:

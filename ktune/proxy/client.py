@@ -41,6 +41,14 @@ class LeaseLost(KtuneError):
     """The guardian is gone or no longer answers; says whether the knobs are back."""
 
 
+class LeaseEnded(LeaseLost):
+    """The guardian ended the lease itself (deadline, no journal) and said what it restored."""
+
+    def __init__(self, message: str, *, hint: str, report: RestoreReport) -> None:
+        super().__init__(message, hint=hint)
+        self.report = report
+
+
 @dataclass(frozen=True)
 class LeaseRequest:
     """What a lease is for: recorded in the journal's head."""
@@ -162,8 +170,10 @@ class Lease:
         """The guardian ended the lease and restored."""
         self.restored = RestoreReport.from_json(last["report"])
         self._finish(patience_s=3)
-        raise LeaseLost(
-            f"{last['error']}; {_state_of(self.restored)}", hint=_LAST_WORDS[last["kind"]]
+        raise LeaseEnded(
+            f"{last['error']}; {_state_of(self.restored)}",
+            hint=_LAST_WORDS[last["kind"]],
+            report=self.restored,
         )
 
     def _last_words(self) -> Json | None:

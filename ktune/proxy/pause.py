@@ -12,14 +12,15 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ktune.errors import BusyError
 
 _ANSWER_S = 30.0
 """A watch answers at its next poll (0.1 s) and after the restore; a stuck disk takes longer."""
-_OK = b"paused\n"
+_OK, _NO = b"paused\n", b"no: "
+_MAX_ANSWER = 400
 _MAX_NAME = 200
 
 
@@ -47,11 +48,16 @@ def asked_to_pause(runtime: Path, netns_cookie: int | None, who: str) -> Iterato
             connection.sendall(
                 who.encode(errors="replace")[:_MAX_NAME].replace(b"\n", b" ") + b"\n"
             )
-            answer = connection.recv(64)
+            answer = connection.recv(_MAX_ANSWER)
         except OSError as error:
             raise BusyError(
                 f"the watch of this scope does not answer: {error}", hint="`ktune status` names it"
             ) from error
+        if answer.startswith(_NO):
+            raise BusyError(
+                answer.removeprefix(_NO).decode(errors="replace").strip(),
+                hint="`ktune status` shows it",
+            )
         if answer != _OK:
             raise BusyError("the watch of this scope ended while it was asked to pause")
         yield True
@@ -101,6 +107,13 @@ class PauseDoor:
                 self._guest.sendall(_OK)
             except OSError:
                 self._close_guest()  # it gave up waiting
+
+    def refuse(self, why: str) -> None:
+        """The scope can't be had; the guest is told and gone."""
+        if self._guest is not None:
+            with suppress(OSError):  # it gave up waiting
+                self._guest.sendall(_NO + why.encode()[: _MAX_ANSWER - len(_NO) - 1] + b"\n")
+            self._close_guest()
 
     def done(self, timeout_s: float) -> bool:
         """Wait at most so long for the guest to leave; True when it has."""

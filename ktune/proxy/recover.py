@@ -114,6 +114,10 @@ def restore_committed(
     Raises:
         KtuneError: the recovering program could not run.
     """
+    path = Path(journal)
+    if not os.path.lexists(path) and (path.parent / "archive" / path.name).exists():
+        # Whoever undid it was cut short after that.
+        return Recovery(journal, RecoveryOutcome.ENDED, "undone already")
     recovery = _run(journal, namespace, committed=True)
     if recovery.outcome in _ARCHIVED:
         archive(Path(journal), paths)

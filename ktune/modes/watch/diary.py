@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ktune.evidence.guard import worse_by
@@ -28,11 +29,16 @@ from ktune.records.watches import (
 
 
 class Diary:
-    """The record of one watch on disk. Every method raises OSError when the disk refuses."""
+    """The record of one watch on disk.
+
+    A disk that refuses does not end the watch: `unwritten` says why, the state is written whole
+    with the next change, lines of `pairs.jsonl` and `modes.jsonl` are lost.
+    """
 
     def __init__(self, paths: StatePaths, record: WatchRecord) -> None:
         self._paths = paths
         self.record = record
+        self.unwritten = ""
 
     @property
     def folder(self) -> os.PathLike[str]:
@@ -40,14 +46,15 @@ class Diary:
 
     def transition(self, before: State, event: Event, after: State) -> None:
         """A change of mode, or what an event did to it."""
-        append_transition(
-            watch_folder(self._paths, self.record.id),
-            before=before.mode.value,
-            after=after.mode.value,
-            event=type(event).__name__,
-            reason=after.reason,
-            trips=after.trips,
-        )
+        with self._unless_full():
+            append_transition(
+                watch_folder(self._paths, self.record.id),
+                before=before.mode.value,
+                after=after.mode.value,
+                event=type(event).__name__,
+                reason=after.reason,
+                trips=after.trips,
+            )
         moved = (before.mode, before.phase) != (after.mode, after.phase)
         self._save(
             mode=after.mode.value,
@@ -59,18 +66,16 @@ class Diary:
 
     def pair(self, held: HeldBack, worsening: Mapping[str, float], guarding: Guarding) -> None:
         """One pair, measured or void; the state of the tests goes with it."""
-        append_pair(
-            self._paths,
-            self.record.id,
-            {
-                "draw": held.draw,
-                "order": held.order.value,
-                "void": None if held.void is None else held.void.value,
-                "reason": held.reason,
-                "metrics": {arm.value: dict(w.metrics) for arm, w in held.windows.items()},
-                "worsening": dict(worsening),
-            },
-        )
+        line = {
+            "draw": held.draw,
+            "order": held.order.value,
+            "void": None if held.void is None else held.void.value,
+            "reason": held.reason,
+            "metrics": {arm.value: dict(w.metrics) for arm, w in held.windows.items()},
+            "worsening": dict(worsening),
+        }
+        with self._unless_full():
+            append_pair(self._paths, self.record.id, line)
         self._save(
             pairs=self.record.pairs + (held.void is None),
             last_pair_at=clock.now(),
@@ -97,7 +102,16 @@ class Diary:
 
     def _save(self, **changes: Any) -> None:
         self.record = dataclasses.replace(self.record, **changes)
-        write_watch(self._paths, self.record)
+        with self._unless_full():
+            write_watch(self._paths, self.record)
+            self.unwritten = ""
+
+    @contextmanager
+    def _unless_full(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.unwritten = f"{error.filename or self._paths.watches}: {error.strerror}"
 
 
 def open_diary(spec: WatchSpec, paths: StatePaths, *, on_death: str) -> tuple[Diary, Guarding]:

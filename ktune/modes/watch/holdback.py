@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
+from ktune.errors import KtuneError
 from ktune.evidence.coin import Order, toss
 from ktune.evidence.pairs import Arm
 from ktune.measure.window import Poll, Validity, WindowResult, WindowSource
 from ktune.modes.machine import ForeignWrite
-from ktune.modes.watch.holder import LEASE_S, Holder, put
+from ktune.modes.watch.holder import LEASE_S, Holder, NoHoldback, put
 from ktune.modes.watch.interrupts import Heard
 from ktune.modes.watch.spec import WatchSpec
-from ktune.proxy.client import Lease
+from ktune.proxy.client import Lease, LeaseEnded, LeaseLost
 from ktune.proxy.model import foreign_message
 
 PHASE = "holdback"
@@ -57,8 +59,24 @@ class PairMeter:
         if order is Order.CANDIDATE_FIRST:
             arms.reverse()
         windows: dict[Arm, WindowResult] = {}
+        try:
+            return self._measured(draw, order, arms, windows)
+        except LeaseEnded as error:
+            # A passed deadline (we slept), a disk that takes no journal: the guardian has put the
+            # policy back, and says so.
+            if not (self.holder.spec.conduct.stays_without_watcher and error.report.verified):
+                raise
+            return HeldBack(draw, order, windows, arms[len(windows) % 2], error.message)
+
+    def _measured(
+        self, draw: int, order: Order, arms: list[Arm], windows: dict[Arm, WindowResult]
+    ) -> HeldBack:
         baseline_s = 0.0
-        with self.holder.holdback() as lease:
+        with ExitStack() as stack:
+            try:
+                lease = stack.enter_context(self.holder.holdback())
+            except NoHoldback as error:
+                return HeldBack(draw, order, windows, arms[0], error.message)
             for arm in arms:
                 started_s = time.monotonic()
                 windows[arm] = self._window(lease, arm)
@@ -75,7 +93,12 @@ class PairMeter:
         put(lease, wanted, f"{PHASE} {arm.value}")
         poll = _keeping(lease, self.look)
         _settle(spec.timing.settle_s, poll)
-        result = self.source.run(poll)
+        try:
+            result = self.source.run(poll)
+        except LeaseLost:
+            raise
+        except KtuneError as error:  # what measures is gone: no word about the policy
+            result = WindowResult({}, 0.0, Validity.VOID, error.message)
         foreign = lease.check()
         if foreign:
             raise Heard(ForeignWrite("; ".join(foreign_message(item) for item in foreign)))

@@ -8,7 +8,7 @@ baseline returns when it dies (`--on-death=baseline`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -31,7 +31,11 @@ LEASE_S = 15.0
 
 
 class NotInForce(KtuneError):
-    """A value could not be put in force: everything else was put back."""
+    """A value could not be put in force, or the policy is not back after a holdback."""
+
+
+class NoHoldback(KtuneError):
+    """No lease was to be had for a holdback (a full disk, no free process): nothing was written."""
 
 
 class Holder(Protocol):
@@ -40,7 +44,10 @@ class Holder(Protocol):
     spec: WatchSpec
 
     def holdback(self) -> AbstractContextManager[Lease]:
-        """A context: its lease may switch between baseline and policy; afterwards the policy."""
+        """A context: its lease may switch between baseline and policy; afterwards the policy.
+
+        Raises NoHoldback on the way in, NotInForce on the way out.
+        """
 
     def apply_policy(self, why: str) -> None:
         """The policy's values again, where somebody else wrote others."""
@@ -69,8 +76,15 @@ class CommittedHolder:
     @contextmanager
     def holdback(self) -> Iterator[Lease]:
         """Goes back to the policy whatever kills us: its values are the lease's originals."""
-        with self._lease("holdback") as lease:
-            yield lease
+        try:
+            lease = self._lease("holdback")
+        except (KtuneError, OSError) as error:
+            raise NoHoldback(f"no lease for a pair: {error}") from error
+        try:
+            with lease:
+                yield lease
+        finally:
+            self._returned(lease)
 
     def apply_policy(self, why: str) -> None:
         """Raises NotInForce."""
@@ -99,6 +113,16 @@ class CommittedHolder:
 
     def renew(self) -> None:
         """A committed policy needs nobody."""
+
+    def _returned(self, lease: Lease) -> None:
+        """Is the policy back? A journal that has ended goes to the archive."""
+        if lease.restored is None:
+            return  # its guardian is gone; whoever lost it says so
+        if lease.restored.failed:
+            lines = "; ".join(item.message for item in lease.restored.failed)
+            raise NotInForce(f"the policy is not back after a holdback: {lines}")
+        with suppress(OSError):  # a full disk: the next `recover` clears up what has ended
+            archive(Path(lease.journal), self._paths)
 
     def _lease(self, why: str) -> Lease:
         request = LeaseRequest(
@@ -163,7 +187,8 @@ def _drifted(spec: WatchSpec, live: Mapping[str, Value | None]) -> dict[str, Val
     found = {}
     for knob in spec.knobs:
         key = knob.tunable.key
-        if live[key] != knob.policy and not knob.kernel_moves:
+        # One that can't be read (no free process to look into its namespace) says nothing.
+        if live[key] is not None and live[key] != knob.policy and not knob.kernel_moves:
             found[key] = live[key]
     return found
 

@@ -103,7 +103,11 @@ def watch_policy(
         refuse_beside_others(coexist=options.coexist)
     paths.ensure()
     settle(paths)
-    with guardrails_of(subject.profile, subject.plan.scope.ref) as guardrails:
+    scope = subject.plan.scope
+    cookie = None if scope.is_host else scope.cookie
+    with scope_lock(paths, netns_cookie=cookie, what="ktune watch", ask_watch=False):
+        pass  # another watch is no guest that comes and goes: before anything is applied
+    with guardrails_of(subject.profile, scope.ref) as guardrails:
         for note in guardrails.notes():
             observe(Note(note))
         with holding(subject, options, paths) as held:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ktune.errors import BusyError, ExitCode, KtuneError
 from ktune.evidence.pairs import Arm
@@ -51,6 +52,7 @@ from ktune.modes.watch.holdback import HeldBack, PairMeter
 from ktune.modes.watch.holder import Holder
 from ktune.modes.watch.interrupts import Heard
 from ktune.modes.watch.spec import WatchSpec
+from ktune.policy.rollback import NotRecorded
 from ktune.proxy.pause import PauseDoor
 from ktune.records import lockouts
 from ktune.records.paths import StatePaths
@@ -62,6 +64,8 @@ _FROZEN_ALERT = 5
 """So many pairs in a row with the very same numbers in both windows: the metrics stand still."""
 _LOOK_IN_WINDOW_S = 0.2
 _GUEST_S = 1.0
+
+_T = TypeVar("_T")
 
 Lock = Callable[[], AbstractContextManager[None]]
 
@@ -98,6 +102,9 @@ class Watcher:
     _voids: int = 0
     _same: int = 0
     _last_metrics: object = None
+    _failed: KtuneError | None = None
+    _ended: KeyboardInterrupt | None = None
+    _said_unwritten: str = ""
 
     def __post_init__(self) -> None:
         mode = Mode(self.diary.record.mode)
@@ -121,10 +128,15 @@ class Watcher:
             try:
                 self._watch()
             except KeyboardInterrupt as interrupt:
-                self._handle(Interrupted(str(interrupt) or "Ctrl-C"))
-                raise
+                if self.exit_code is not ExitCode.ROLLED_BACK:
+                    # Before the start there is nothing to end: a policy in force stays so.
+                    if self.state.mode is Mode.RECOMMENDATION:
+                        self._handle(Interrupted(str(interrupt) or "Ctrl-C"))
+                    raise
             finally:
                 self.diary.end()
+        if self._failed is not None:
+            raise self._failed
         return self.exit_code
 
     def _watch(self) -> None:
@@ -140,6 +152,7 @@ class Watcher:
                 self._pair()
             if self.vouch is not None and self.state.mode is Mode.RECOMMENDATION:
                 self.vouch(self.state)
+            self._say_what_is_unwritten()
 
     # -- looking -----------------------------------------------------------------------------
 
@@ -162,11 +175,14 @@ class Watcher:
         found: list[Event] = [] if jump is None else [TimeJumped(jump)]
         if self._crossed is not None:
             return (*found, GuardrailCrossed(self._crossed))
-        who = self.door.waiting()
+        who = self._guest()
         if who is not None:
             return (PauseAsked(who),)
-        self.holder.renew()
-        drift = self.holder.drift()
+        try:
+            self.holder.renew()
+            drift = self.holder.drift()
+        except KtuneError as error:
+            return (*found, self._lost(error))
         if drift:
             text = ", ".join(f"{key} = {value}" for key, value in drift.items())
             found.append(ForeignWrite(f"changed by somebody else: {text}"))
@@ -193,9 +209,24 @@ class Watcher:
         crossed = self.guardrails.crossed()
         if crossed is not None:
             raise Heard(GuardrailCrossed(crossed))
-        who = self.door.waiting()
+        who = self._guest()
         if who is not None:
             raise Heard(PauseAsked(who))
+
+    def _guest(self) -> str | None:
+        """Who asks for the scope. A policy under our own lease can't be left alone in it."""
+        who = self.door.waiting()
+        if who is not None and not self.spec.conduct.stays_without_watcher:
+            self.door.refuse(
+                f"ktune watch holds {self.spec.identity.policy} by a lease of its own: end it first"
+            )
+            return None
+        return who
+
+    def _lost(self, error: KtuneError) -> PolicyGone | LeaseFailed:
+        """A write failed: because the policy's scope is gone, or for a reason to be afraid of."""
+        gone = self.holder.still_there()
+        return LeaseFailed(error.message) if gone is None else PolicyGone(gone)
 
     # -- pairs -------------------------------------------------------------------------------
 
@@ -216,9 +247,11 @@ class Watcher:
             self._told(heard.event)
             return
         except KtuneError as error:
-            self._told(LeaseFailed(error.message))
+            self._told(self._lost(error))
             return
-        self._clocks = Clocks.read()
+        jump = self._jump(_LOOK_IN_WINDOW_S)
+        if jump is not None and held.void is not None:
+            self._told(TimeJumped(jump))
         self._time_passed()
         event = self._count(held)
         self._schedule()
@@ -270,36 +303,45 @@ class Watcher:
                 self._handle(event)
 
     def _handle(self, event: Event) -> None:
-        """Step, write down, obey."""
+        """Step, restore if that is what it says, write down, obey the rest.
+
+        The restore comes first: the disk may be what the workload saturates.
+        """
         before = self.state
         self.state, commands = step(before, event)
-        self.diary.transition(before, event, self.state)
+        failed = None
+        if Command.RESTORE_BASELINE in commands:
+            failed = self._finished(lambda: self._restore(self.state.reason))
+        self._finished(lambda: self.diary.transition(before, event, self.state))
         if self.state != before:
             phase = f" ({self.state.phase.value})" if self.state.phase else ""
             self.observe(Note(f"{self.state.mode.value}{phase}: {self.state.reason}"))
+        if failed is not None:
+            self._not_restored(failed)
+            commands = [item for item in commands if item is Command.LOCK_OUT]
         for command in commands:
             self._obey(command, event)
+        if self._ended is not None:
+            raise self._ended
         if self.until_settled and self.state.phase is WatchPhase.STEADY:
             self._over = True
 
     def _obey(self, command: Command, event: Event) -> None:
         why = self.state.reason
         match command:
-            case Command.RESTORE_BASELINE:
-                self._restore(why)
             case Command.APPLY_POLICY:
                 self._reapply(event, why)
             case Command.LOCK_OUT:
-                self._lock_out(self.spec.identity.digest, self.spec.lock_out_s, why)
+                digest = self.spec.identity.digest
+                self._finished(lambda: self._lock_out(digest, self.spec.lock_out_s, why))
             case Command.REFUSE_ALL:
-                self._lock_out("", self.spec.quiet_s, why)
+                self._finished(lambda: self._lock_out("", self.spec.quiet_s, why))
             case Command.RESTART_TEST:
                 self._restart(event)
             case Command.KEEP_FOREIGN:
                 self._keep_foreign()
             case Command.ALERT:
-                self.diary.alert(_what(event))
-                self.observe(Note(f"ALERT: {_what(event)}"))
+                self._alert(_what(event))
             case Command.LEAVE_SCOPE:
                 self._pause(event)
             case Command.TAKE_SCOPE:
@@ -311,40 +353,69 @@ class Watcher:
             case Command.END:
                 self._over = True
 
-    def _restore(self, why: str) -> None:
+    def _finished(self, action: Callable[[], _T]) -> _T:
+        """A signal does not cut this short: it is heard after the event that is being handled."""
+        try:
+            return action()
+        except KeyboardInterrupt as interrupt:
+            self._ended = interrupt
+            return action()
+
+    def _restore(self, why: str) -> KtuneError | None:
+        """The baseline; what went wrong, if it is not in force."""
         try:
             self.holder.roll_back(why)
+        except NotRecorded as error:
+            self._alert(error.message)
         except KtuneError as error:
-            if self.state.mode is not Mode.EMERGENCY:
-                self._handle(LeaseFailed(f"the baseline could not be restored: {error.message}"))
-                return
-            self.diary.alert(f"NOT at the baseline: {error.message}")
-            self.exit_code = ExitCode.FAILED
-            self._over = True
-            raise
+            return error
         self.exit_code = ExitCode.ROLLED_BACK
         self.observe(Note(f"rolled back: {why}"))
+        return None
+
+    def _not_restored(self, error: KtuneError) -> None:
+        """An emergency tries once more; what it can't undo either is left to a person."""
+        if self.state.mode is not Mode.EMERGENCY:
+            self._handle(LeaseFailed(f"the baseline could not be restored: {error.message}"))
+            return
+        self._alert(f"NOT at the baseline: {error.message}")
+        self._failed = error
+        self._over = True
 
     def _reapply(self, event: Event, why: str) -> None:
         try:
             self.holder.apply_policy(why)
         except KtuneError as error:
-            self._handle(LeaseFailed(f"the policy could not be put in force: {error.message}"))
+            self._alert(f"the policy could not be put in force: {error.message}")
+            self._handle(self._lost(error))
             return
         if isinstance(event, ForeignWrite):
             self.observe(Note("the policy's values are in force again"))
 
     def _lock_out(self, digest: str, for_s: float, why: str) -> None:
         identity = self.spec.identity
-        lockouts.lock_out(
-            self.paths,
-            scope=lockouts.scope_name(identity.scope.cookie),
-            boot_id=identity.scope.boot_id,
-            digest=digest,
-            subject=identity.policy,
-            why=why,
-            for_s=for_s,
-        )
+        try:
+            lockouts.lock_out(
+                self.paths,
+                scope=lockouts.scope_name(identity.scope.cookie),
+                boot_id=identity.scope.boot_id,
+                digest=digest,
+                subject=identity.policy,
+                why=why,
+                for_s=for_s,
+            )
+        except (KtuneError, OSError) as error:
+            self._alert(f"the lock-out could not be recorded: {error}")
+
+    def _alert(self, text: str) -> None:
+        self.diary.alert(text)
+        self.observe(Note(f"ALERT: {text}"))
+
+    def _say_what_is_unwritten(self) -> None:
+        if self.diary.unwritten != self._said_unwritten:
+            self._said_unwritten = self.diary.unwritten
+            if self._said_unwritten:
+                self._alert(f"the record of the watch can't be written: {self._said_unwritten}")
 
     def _restart(self, event: Event) -> None:
         if isinstance(event, ContextChanged | ProbationPassed):
@@ -381,6 +452,7 @@ class Watcher:
             except BusyError:
                 time.sleep(_GUEST_S)
         self._clocks = Clocks.read()
+        self._last_look_s = time.monotonic()
         self.guardrails.forget()
 
     def _leave_for_good(self) -> None:

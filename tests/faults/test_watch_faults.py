@@ -1,0 +1,384 @@
+"""A watch that is killed, starved and misled, through the command line, with the real guardian.
+
+docs/watch.md has the table of what must be in force after each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults import resources
+from tests.faults.commands import Bench
+from tests.faults.watched import (
+    GUILTY,
+    IDLE,
+    IN_BASELINE,
+    IN_POLICY,
+    INNOCENT,
+    POLICY,
+    QUICK,
+    Watched,
+)
+from tests.proxy.rig import Net, wait_until
+
+
+@pytest.fixture
+def watched(net_bench: Bench, net: Net) -> Watched:
+    return Watched(net_bench, net)
+
+
+LEASED = ("--on-death", "baseline", *QUICK)
+
+
+# --- death ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(IN_BASELINE, id="in-the-baseline-window"),
+        pytest.param(IN_POLICY, id="in-the-policy-window", marks=pytest.mark.full),
+        pytest.param("", id="idle", marks=pytest.mark.full),
+    ],
+)
+def test_a_committed_policy_outlives_its_watcher(watched: Watched, moment: str) -> None:
+    running = watched.until_held(moment) if moment else watched.until_idle()
+    assert watched.live == (watched.baseline if moment == IN_BASELINE else POLICY)
+    running.kill()
+    wait_until(lambda: watched.live == POLICY)
+    assert not watched.guarded
+    assert "unguarded" in watched.bench.run("status").out
+    assert watched.bench.run("verify").code == 0
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(IN_POLICY, id="in-the-policy-window"),
+        pytest.param(IN_BASELINE, id="in-the-baseline-window", marks=pytest.mark.full),
+    ],
+)
+def test_under_a_lease_of_the_watchers_own_the_baseline_returns(
+    watched: Watched, moment: str
+) -> None:
+    running = watched.until_held(moment, *LEASED)
+    running.kill()
+    wait_until(lambda: watched.live == watched.baseline)
+    assert watched.status["policies"] == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("command", ["recover", "rollback", "watch"])
+def test_both_killed_in_the_baseline_window_the_next_command_restores(
+    watched: Watched, command: str
+) -> None:
+    running = watched.until_held(IN_BASELINE)
+    running.kill_with_guardian()
+    assert watched.live == watched.baseline
+    assert [item["condition"] for item in watched.status["journals"]] == ["pending"]
+    watched.bench.hook(INNOCENT)
+    if command == "watch":
+        again = watched.until_idle()
+        again.signal(signal.SIGTERM)
+        assert again.end().code == 143
+        assert watched.live == POLICY
+    else:
+        assert watched.bench.run(command).code == 0
+        assert watched.live == (POLICY if command == "recover" else watched.baseline)
+    assert watched.status["journals"] == []
+
+
+@pytest.mark.full
+def test_a_guardian_killed_in_a_holdback_is_an_emergency(watched: Watched) -> None:
+    running = watched.until_held(IN_BASELINE)
+    os.kill(running.guardian, signal.SIGKILL)
+    assert running.end().code == 8
+    assert watched.live == watched.baseline
+    assert watched.record["mode"] == "emergency"
+    assert watched.run(*QUICK).code == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.full),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.full),
+    ],
+)
+def test_a_signal_ends_the_watch_and_leaves_the_policy(
+    watched: Watched, name: signal.Signals, code: int
+) -> None:
+    running = watched.until_held(IN_BASELINE)
+    running.signal(name)
+    assert running.end().code == code
+    assert watched.live == POLICY
+    assert watched.record["reason"].startswith("unguarded")
+    assert not watched.guarded
+
+
+@pytest.mark.full
+def test_a_signal_under_a_lease_brings_the_baseline_back(watched: Watched) -> None:
+    running = watched.until_held(IN_POLICY, *LEASED)
+    running.signal(signal.SIGTERM)
+    assert running.end().code == 143
+    assert watched.live == watched.baseline
+    assert watched.record["mode"] == "idle"
+
+
+@pytest.mark.full
+def test_a_watch_killed_again_and_again_goes_on_with_its_evidence(watched: Watched) -> None:
+    watched.write_policy(probation_pairs=6)
+    pairs = 0
+    for _ in range(3):
+        running = watched.start(*QUICK)
+        wait_until(lambda: watched.pairs > pairs or not running.alive, 60)  # noqa: B023
+        running.kill()
+        wait_until(lambda: watched.live == POLICY)
+        assert watched.record["mode"] == "recommendation"
+        pairs = watched.pairs
+    done = watched.run(*QUICK, "--until-settled")
+    assert done.code == 0, done.err
+    assert watched.record["phase"] == "steady"
+    draws = [line["draw"] for line in lines(watched)]
+    assert draws == sorted(set(draws)), "a toss was used twice"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("die", [signal.SIGKILL, signal.SIGTERM])
+def test_death_while_rolling_back_leaves_nothing_half_done(
+    watched: Watched, die: signal.Signals
+) -> None:
+    """The regression is found; death comes somewhere between the decision and its end."""
+    watched.bench.hook(GUILTY)
+    for _ in range(3):
+        running = watched.start(*QUICK, "--despite-lock-out")
+        wait_until(lambda: "Regressed" in told(watched) or not running.alive, 60)  # noqa: B023
+        if running.alive:
+            running.signal(die)
+        code = running.end().code
+        assert code in (8, -9)
+        if code == 8:
+            assert watched.live == watched.baseline
+            assert watched.status["lockouts"]
+        watched.bench.run("rollback", "--all")
+        assert watched.live == watched.baseline
+        assert watched.status["journals"] == []
+        shutil.rmtree(watched.folder())
+
+
+# --- what measures is gone ------------------------------------------------------------------------
+
+
+def test_a_workload_whose_program_is_gone_alerts_and_rolls_nothing_back(watched: Watched) -> None:
+    running = watched.until_idle(*QUICK)
+    (watched.bench.folder / "workload.sh").unlink()
+    wait_until(lambda: bool(watched.record["alerts"]) or not running.alive, 60)
+    assert "no usable metrics" in watched.record["alerts"][0]["text"]
+    wait_until(lambda: watched.live == POLICY)
+    before = watched.pairs
+    assert watched.bench.profile  # the program is back
+    wait_until(lambda: watched.pairs > before or not running.alive, 60)
+    running.signal(signal.SIGTERM)
+    assert running.end().code == 143
+    assert watched.live == POLICY
+
+
+@pytest.mark.full
+def test_a_program_that_can_never_run_is_no_emergency(watched: Watched) -> None:
+    """The runner refuses it for good, where a failing one would only void the window."""
+    tool = watched.bench.folder / "tool"
+    tool.write_text("#!/bin/sh\necho ops_per_s=$$\n")
+    tool.chmod(0o755)
+    text = watched.bench.profile.read_text()
+    profile = watched.bench.folder / "tool.yaml"
+    profile.write_text(text.replace("- sh\n", f"- {tool}\n", 1))
+    words = ("watch", str(watched.file), "--profile", str(profile), *QUICK)
+    running = watched.bench.start(*words)
+    wait_until(lambda: watched.pairs >= 1 or not running.alive, 60)
+    tool.unlink()
+    wait_until(lambda: bool((watched.record or {}).get("alerts")) or not running.alive, 60)
+    running.signal(signal.SIGTERM)
+    assert running.end().code == 143
+    assert watched.live == POLICY
+    assert watched.record["mode"] == "recommendation"
+
+
+@pytest.mark.full
+def test_numbers_that_stand_still_are_told(watched: Watched) -> None:
+    watched.bench.hook("value=5")
+    running = watched.start(*QUICK)
+    wait_until(lambda: bool((watched.record or {}).get("alerts")) or not running.alive, 60)
+    assert "again and again" in watched.record["alerts"][0]["text"]
+    running.signal(signal.SIGTERM)
+    running.end()
+    assert watched.live == POLICY
+
+
+@pytest.mark.full
+def test_a_workload_that_crashes_now_and_then_costs_pairs_only(watched: Watched) -> None:
+    watched.write_policy(probation_pairs=4)
+    watched.bench.hook(f"[ $((window % 3)) != 0 ] || exit 7; {INNOCENT}")
+    done = watched.run(*QUICK, "--until-settled")
+    assert done.code == 0, done.err
+    assert any(line["void"] for line in lines(watched))
+    assert watched.live == POLICY
+
+
+# --- disk, namespace, others ----------------------------------------------------------------------
+
+
+@pytest.mark.full
+def test_a_full_state_directory_stops_the_pairs_and_not_the_watch(
+    watched: Watched, tmp_path: Path
+) -> None:
+    with resources.tmpfs(tmp_path, "2m") as disk:
+        watched.bench.state = disk / "state"
+        watched.write_policy()
+        running = watched.start(*QUICK)
+        wait_until(lambda: watched.pairs >= 2 or not running.alive, 60)
+        resources.fill(disk)
+        before = watched.bench.folder / "windows"
+        wait_until(lambda: stands_still(before) or not running.alive, 60)
+        assert running.alive, running.end().err
+        wait_until(lambda: watched.live == POLICY)
+        (disk / "ballast").unlink()
+        pairs = watched.pairs
+        wait_until(lambda: watched.pairs > pairs or not running.alive, 60)
+        running.signal(signal.SIGTERM)
+        ended = running.end()
+        assert ended.code == 143, ended.err
+        assert "can't be written" in ended.err
+        assert watched.live == POLICY
+        assert watched.status["journals"] == []
+
+
+@pytest.mark.full
+def test_a_regression_is_rolled_back_although_the_disk_is_full(
+    watched: Watched, tmp_path: Path
+) -> None:
+    """Found with the last pair that found room."""
+    with resources.tmpfs(tmp_path, "2m") as disk:
+        watched.bench.state = disk / "state"
+        watched.write_policy()
+        ballast = f"cat /dev/zero > {disk}/ballast 2>/dev/null"
+        watched.bench.hook(f'{GUILTY}; [ "$window" -lt 8 ] || {ballast}')
+        ended = watched.run("--on-missing", "rollback", *QUICK)
+        assert ended.code == 8, ended.err
+        assert "can't be written" in ended.err or "could not be recorded" in ended.err
+        assert watched.live == watched.baseline
+        (disk / "ballast").unlink()
+        watched.bench.run("rollback", "--all")
+        assert watched.live == watched.baseline
+        assert watched.status["policies"] == []
+
+
+def test_a_namespace_that_ends_ends_the_watch(watched: Watched, net: Net) -> None:
+    running = watched.until_idle()
+    net.close()
+    ended = running.end()
+    assert ended.code == 0, ended.err
+    assert watched.record["mode"] == "idle"
+    assert "its scope has ended" in watched.record["reason"]
+    assert watched.status["lockouts"] == []
+
+
+@pytest.mark.full
+def test_a_namespace_that_ends_in_a_pair_is_no_emergency(watched: Watched, net: Net) -> None:
+    running = watched.until_idle(*QUICK)
+    net.close()
+    ended = running.end()
+    assert ended.code == 0, ended.err
+    assert watched.record["mode"] == "idle"
+    assert watched.status["lockouts"] == []
+
+
+def test_a_second_watch_is_refused_before_it_applies_anything(watched: Watched) -> None:
+    running = watched.until_idle()
+    assert watched.run(*IDLE).code == 6
+    watched.write_policy(probation_pairs=7)  # another policy by its digest
+    done = watched.run(*IDLE)
+    assert done.code == 6, done.err
+    assert len(watched.status["policies"]) == 1
+    assert running.alive
+
+
+@pytest.mark.full
+def test_tune_gets_the_scope_and_the_watch_goes_on(watched: Watched) -> None:
+    running = watched.until_idle(*QUICK)
+    watched.bench.hook("")
+    tuned = watched.bench.tune("--search-only")
+    assert tuned.code in (0, 3), tuned.err
+    assert {"PauseAsked", "PauseEnded"} <= set(told(watched))
+    watched.bench.hook(INNOCENT)
+    before = watched.pairs
+    wait_until(lambda: watched.pairs > before or not running.alive, 60)
+    running.signal(signal.SIGTERM)
+    assert running.end().code == 143
+    assert watched.live == POLICY
+
+
+@pytest.mark.full
+def test_a_policy_under_the_watchers_lease_is_not_left_alone_with_tune(watched: Watched) -> None:
+    running = watched.until_held(IN_POLICY, *LEASED)
+    done = watched.bench.run("apply", str(watched.file), "--yes")
+    assert done.code == 6
+    assert "lease of its own" in done.err
+    running.kill()
+    wait_until(lambda: watched.live == watched.baseline)
+
+
+@pytest.mark.full
+def test_pairs_leave_no_journals_behind(watched: Watched) -> None:
+    running = watched.start(*QUICK)
+    wait_until(lambda: watched.pairs >= 5 or not running.alive, 60)
+    running.signal(signal.SIGTERM)
+    running.end()
+    journals = list((watched.bench.state / "journal").glob("*.journal"))
+    assert len(journals) == 1, "only the policy's own"
+
+
+@pytest.mark.full
+def test_a_watcher_that_is_stopped_and_wakes_up_has_lost_a_pair_and_nothing_else(
+    watched: Watched,
+) -> None:
+    """As after a suspend: the lease's deadline passed, its guardian put the policy back."""
+    running = watched.until_held(IN_BASELINE)
+    running.signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: watched.live == POLICY, 40)
+    finally:
+        watched.bench.hook(INNOCENT)
+        running.signal(signal.SIGCONT)
+    before = watched.pairs
+    wait_until(lambda: watched.pairs > before or not running.alive, 60)
+    assert "TimeJumped" in told(watched)
+    running.signal(signal.SIGTERM)
+    assert running.end().code == 143
+    assert watched.live == POLICY
+    assert watched.record["mode"] == "recommendation"
+
+
+def lines(watched: Watched) -> list[dict]:
+    return [json.loads(line) for line in (watched.folder() / "pairs.jsonl").open()]
+
+
+def told(watched: Watched) -> list[str]:
+    try:
+        return watched.events()
+    except (ValueError, OSError):
+        return []  # not there yet
+
+
+def stands_still(file: Path) -> bool:
+    import time
+
+    size = file.stat().st_size
+    time.sleep(1.5)
+    return file.stat().st_size == size
