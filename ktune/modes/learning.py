@@ -6,8 +6,9 @@ they are never the reported gain.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ktune.kernel.tunable import Assignment
@@ -15,6 +16,7 @@ from ktune.measure.window import Validity
 from ktune.modes.bench import Bench, Disturbed, Measured
 from ktune.modes.machine import GuardrailCrossed
 from ktune.modes.modes import ModeKeeper
+from ktune.modes.screening import Screener
 from ktune.modes.search_setup import SearchSetup
 from ktune.modes.settings import Settings
 from ktune.records.types import Arm, Phase
@@ -23,6 +25,7 @@ from ktune.search.baseline import BaselineWindow
 from ktune.search.budget import TOP, fitted_rounds, next_again, spent
 from ktune.search.finalists import Finished, most_windows, next_step
 from ktune.search.front import front
+from ktune.search.pruning import is_behind
 from ktune.search.regret import Tried, regret
 from ktune.search.stopping import Stop, StopKind, StopRules, should_stop
 from ktune.search.study import Search
@@ -61,6 +64,7 @@ class Learning:
 
     def __post_init__(self) -> None:
         self.search = self.setup.open(self._without)
+        self._screener = Screener(self.setup, self.settings, self.observe, self.bench.poll_lease)
 
     def close(self) -> None:
         """Give the storage free."""
@@ -115,6 +119,7 @@ class Learning:
     def _next(self) -> Candidate:
         """What waits comes first; else one of the top once more, or something new."""
         if not self.search.waiting:
+            self._screener.look(self.search)
             again = next_again(self.search.rows, self._top())
             if again is not None:
                 self.search.remeasure(again.assignment)
@@ -136,12 +141,15 @@ class Learning:
         return replace(rules, trials=max(1, self.settings.trials - self._spent))
 
     def contenders(self) -> list[Ranked]:
-        """The best few that are not the baseline and claim a gain."""
+        """The best few that are not the baseline, claim a gain and were not pruned."""
         own = key_of(self.bench.complete({}))
+        pruned = self.search.pruned
         return [
             ranked
             for ranked in self.search.ranked()
-            if ranked.score > 0 and key_of(self.bench.complete(ranked.assignment)) != own
+            if ranked.score > 0
+            and key_of(ranked.assignment) not in pruned
+            and key_of(self.bench.complete(ranked.assignment)) != own
         ][:TOP]
 
     def finalists(self) -> list[Ranked]:
@@ -159,10 +167,10 @@ class Learning:
             )
         )
         measured: dict[int, list[float]] = {}
-        failed: set[int] = set()
+        out: set[int] = set()
         voids = since_baseline = number = 0
         while not isinstance(
-            step := next_step(len(contenders), measured, frozenset(failed), rounds), Finished
+            step := next_step(len(contenders), measured, frozenset(out), rounds), Finished
         ):
             if since_baseline % _BASELINE_EVERY_CONTENDER == 0:
                 self._measure_baseline(Phase.FINALISTS)
@@ -172,13 +180,33 @@ class Learning:
             told = self._measure(ranked.assignment, Phase.FINALISTS, ranked.first, number)
             if isinstance(told, ScoredTrial):
                 measured.setdefault(step.contender, []).append(told.score)
+                out |= self._behind(contenders, measured, out)
             elif isinstance(told, InfeasibleTrial):
-                failed.add(step.contender)
+                out.add(step.contender)
             else:
                 voids += 1
                 if voids > 3 * TOP:
                     raise Disturbed("too many windows are disturbed from outside to go on")
         return [contenders[index] for index in step.order]
+
+    def _behind(
+        self, contenders: Sequence[Ranked], measured: Mapping[int, list[float]], out: set[int]
+    ) -> set[int]:
+        """Contenders not worth a further window: with pruning only, by all their scores."""
+        alive = [index for index in measured if index not in out]
+        if not self.settings.pruning or len(alive) < 2:
+            return set()
+        series = {
+            index: [*self.search.scores(contenders[index].assignment), *measured[index]]
+            for index in alive
+        }
+        best = max(alive, key=lambda index: math.fsum(measured[index]) / len(measured[index]))
+        found = {i for i in alive if i != best and is_behind(series[i], series[best])}
+        for index in found:
+            trial = contenders[index].first
+            self.observe(Note(f"trial {trial} is behind the best: not measured again"))
+        self.setup.count_pruned(len(found))
+        return found
 
     def best(self) -> Ranked | None:
         """The best so far, unconfirmed."""
@@ -187,7 +215,9 @@ class Learning:
     def _try(self, candidate: Candidate) -> None:
         number = self._spent + _counted(self.search) + 1
         told = self._measure(candidate.assignment, Phase.LEARNING, candidate.number, number)
+        before = len(self.search.pruned)
         self.search.tell(candidate, told)
+        self.setup.count_pruned(len(self.search.pruned) - before)
         self._tell_best()
 
     def _measure(self, assignment: Assignment, phase: Phase, trial: int, number: int) -> Told:

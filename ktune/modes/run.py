@@ -39,7 +39,7 @@ from ktune.records.types import StudyStatus
 from ktune.report.live import assignment_text, percent_text
 from ktune.report.progress import Note, Observer
 from ktune.search.preload import imported_in_background
-from ktune.search.samplers import SamplerName, refuse_missing
+from ktune.search.samplers import SamplerName, refuse_missing, refuse_pruning
 from ktune.search.storage import check_url
 
 
@@ -111,6 +111,8 @@ def _refuse_search(settings: Settings) -> None:
     """What can't be searched with is said before there is a study."""
     sampler = SamplerName(settings.sampler)
     refuse_missing(sampler)
+    if settings.pruning:
+        refuse_pruning()
     if settings.storage:
         check_url(settings.storage, sampler)
 

@@ -72,11 +72,25 @@ class SearchSetup:
             else [],
             storage_url=settings.storage,
             projected=projected,
+            pruning=settings.pruning,
         )
         if settings.trust_share < 1:
             search.stay_near(TrustRegion(settings.trust_share), settings.mei_log)
+        held = [axis.name for axis in space.axes if axis.name in self.record.screened]
+        if held and len(held) < len(space.axes):
+            search.hold(held)
         self._enqueue(search)
         return search
+
+    @property
+    def projected(self) -> bool:
+        """Whether the sampler sees a few directions instead of knobs."""
+        return self.record.dimensions is not None
+
+    def count_pruned(self, more: int) -> None:
+        """So many more assignments are not measured any further."""
+        if more:
+            self.keep(replace(self.record, pruned=self.record.pruned + more))
 
     def keep(self, record: SearchRecord) -> None:
         """Write down what changed."""

@@ -11,6 +11,7 @@ from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure.guardrails import from_profile
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.modes.scoring import Goals, Limit
+from ktune.profile.goals import Pruning
 from ktune.profile.model import Profile
 from ktune.profile.workload import Amount
 from ktune.search.baseline import Goal
@@ -64,6 +65,8 @@ class Settings:
     seed: int
     space: str
     dimensions: int
+    screening: bool
+    pruning: bool
     goals: Goals
     rule: Rule
     after_pairs: int
@@ -102,6 +105,8 @@ def settings_of(profile: Profile, overrides: Overrides, *, drawn_seed: int) -> S
         seed=seed,
         space=overrides.space or search.space.value,
         dimensions=overrides.dimensions or search.dimensions,
+        screening=search.screening,
+        pruning=search.pruning is Pruning.WILCOXON,
         goals=goals,
         rule=Rule(
             alpha=promotion.alpha,

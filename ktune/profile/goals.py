@@ -153,6 +153,13 @@ class SpaceShape(StrEnum):
     PROJECTED = "projected"
 
 
+class Pruning(StrEnum):
+    """Whether measuring something again may be cut short."""
+
+    NONE = "none"
+    WILCOXON = "wilcoxon"
+
+
 StudyId = Annotated[str, Strict(), Field(pattern=r"^[0-9]{8}-[0-9]{6}-[0-9a-f]{2,8}$")]
 
 
@@ -221,6 +228,18 @@ class SearchSettings(Model):
         le=64,
         description="Number of directions of a projected space.",
         examples=[8],
+    )
+    screening: Flag = Field(
+        default=True,
+        description="From 24 measured settings on, hold knobs without a visible effect at the "
+        "baseline for the rest of the search, and say so (4 knobs and more; not when projected).",
+        examples=[True],
+    )
+    pruning: Pruning = Field(
+        default=Pruning.NONE,
+        description="wilcoxon: what is measured again and falls behind the best is not measured "
+        "any further. Saves windows of the search, decides nothing else; needs scipy.",
+        examples=["wilcoxon"],
     )
     warm_start: tuple[StudyId, ...] = Field(
         default=(),

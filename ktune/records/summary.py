@@ -15,7 +15,7 @@ from ktune.kernel.values import Value
 from ktune.records.codec import encode
 from ktune.records.front import Front, read_front
 from ktune.records.readiness import Readiness, read_readiness
-from ktune.records.search import SearchRecord, read_search
+from ktune.records.search import Screening, SearchRecord, read_search
 from ktune.records.shares import window_shares
 from ktune.records.study import Study
 from ktune.records.types import Arm, Phase, Proof, ProofOutcome, StudyStatus, WindowRecord
@@ -85,6 +85,10 @@ def _head(study: Study) -> Iterator[str]:
         else ""
     )
     yield f"  search      {manifest.sampler}, seed {manifest.seed}{projected}"
+    for look in record.screenings:
+        yield f"  screening   {_screening(look)}"
+    if record.pruned:
+        yield f"  pruning     {record.pruned} settings behind the best were not measured further"
     for note in record.warm_notes:
         yield f"  warm start  {note}"
     if record.warm_notes:
@@ -118,6 +122,19 @@ def _calibration(found: Readiness) -> Iterator[str]:
         yield f"              not ready: {problem}"
     for item in found.helps:
         yield f"              would help: {item}"
+
+
+def _screening(look: Screening) -> str:
+    after = f"after {look.assignments} settings: "
+    if not look.clear:
+        return after + "no knob stood out of the noise, none was dropped"
+    if not look.dropped:
+        return after + "every knob was kept"
+    said = ", ".join(
+        f"{item.name} (importance {item.importance:.3g}, as large by luck in {item.p:.0%})"
+        for item in look.dropped
+    )
+    return after + f"no effect seen, left at the baseline: {said}"
 
 
 def _found(study: Study, proof: Proof | None) -> Iterator[str]:

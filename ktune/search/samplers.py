@@ -54,6 +54,15 @@ def refuse_missing(name: SamplerName) -> None:
         )
 
 
+def refuse_pruning() -> None:
+    """Raises RefusedError where scipy, which the Wilcoxon test needs, is missing."""
+    if find_spec("scipy") is None:
+        raise RefusedError(
+            "search.pruning: wilcoxon needs scipy, not installed here",
+            hint="pip install 'ktune[pruning]', or leave pruning out",
+        )
+
+
 def make_sampler(name: SamplerName, seed: int, *, trials_before: int = 0) -> BaseSampler:
     """Build the sampler.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,12 +19,14 @@ from ktune.errors import KtuneError, UsageError
 from ktune.kernel.values import Value
 from ktune.search.front import enters_front
 from ktune.search.projection import ProjectedSpace
+from ktune.search.pruning import is_behind
 from ktune.search.quiet import quiet, take_over_log
 from ktune.search.relations import repair
 from ktune.search.samplers import SamplerName, make_sampler
 from ktune.search.space import Assignment, NotInSpaceError, Params, Space
 from ktune.search.storage import Journal, open_database
 from ktune.search.trials import (
+    AssignmentKey,
     Candidate,
     InfeasibleTrial,
     Origin,
@@ -72,12 +75,14 @@ class Search:
         resources: ExitStack,
         *,
         projected: ProjectedSpace | None = None,
+        pruning: bool = False,
     ) -> None:
         self.space = space
+        self._pruning = pruning
         self._objectives = tuple(objectives)
         self.rows: list[Row] = []
         self._points: Space | ProjectedSpace = projected or space
-        self._active = space
+        self.active = space
         self._study = study
         self._constraints = frozenset(constraints)
         self._resources = resources
@@ -147,7 +152,7 @@ class Search:
                 continue
             with quiet():
                 self._study.tell(trial, state=_states().FAIL)
-            repaired = repair(self._active, self._active.only(assignment))
+            repaired = repair(self.active, self.active.only(assignment))
             if repaired is not None:
                 self._enqueue({**assignment, **repaired}, Origin.SAMPLER)
         raise UsageError(
@@ -175,11 +180,14 @@ class Search:
                 f"objectives {sorted(told.objectives)}, expected {sorted(self._objectives)}"
             )
         trial, _, retries = self._open.pop(candidate.number)
-        self.rows.append(Row(candidate.number, candidate.assignment, candidate.origin, told))
+        row = Row(candidate.number, candidate.assignment, candidate.origin, told)
+        self.rows.append(row)
+        if self._pruning and row.origin is Origin.REMEASURE and self._behind(row):
+            self.rows[-1] = row = replace(row, pruned=True)
         with quiet():
-            packed = {**_packed(told), "origin": candidate.origin.value}
+            packed = {**_packed(told), "origin": row.origin.value, "pruned": row.pruned}
             trial.set_user_attr("told", packed)
-            self._finish(trial, candidate, told)
+            self._finish(trial, row)
         if isinstance(told, VoidTrial) and told.retry and retries < MAX_RETRIES:
             self._enqueue(candidate.assignment, candidate.origin, retries=retries + 1)
         leads = enters_front if self._objectives else wants_remeasure
@@ -193,7 +201,7 @@ class Search:
         for index, row in enumerate(self.rows):
             if row.number == number and isinstance(row.told, ScoredTrial):
                 told = ScoredTrial(score, row.told.constraints, objectives or {})
-                self.rows[index] = Row(row.number, row.assignment, row.origin, told)
+                self.rows[index] = replace(row, told=told)
                 revised = {"score": score, "objectives": dict(told.objectives)}
                 self._study.set_user_attr(f"revised.{number}", revised)
                 return
@@ -209,10 +217,10 @@ class Search:
         Raises:
             ValueError: the space is projected (its dimensions are no knobs), or no axis is left.
         """
-        active = self._active.without(names)
+        active = self.active.without(names)
         if self._points is not self.space or not active.axes:
             raise ValueError(f"{', '.join(names)} can't be held")
-        self._active = active
+        self.active = active
         self._distributions = distributions_of(active)
 
     @property
@@ -246,15 +254,36 @@ class Search:
         self._open[candidate.number] = (trial, candidate, int(attributes.get("retries", 0)))
         return candidate
 
-    def _finish(self, trial: Trial, candidate: Candidate, told: Told) -> None:
+    def scores(self, assignment: Assignment) -> list[float]:
+        """All scores of an assignment, in the order of measuring."""
+        return [told.score for told in self._scored(assignment)]
+
+    @property
+    def pruned(self) -> frozenset[AssignmentKey]:
+        """Assignments that are not worth a further window."""
+        return frozenset(key_of(row.assignment) for row in self.rows if row.pruned)
+
+    def _behind(self, row: Row) -> bool:
+        best = self.ranked()[:1]
+        if not isinstance(row.told, ScoredTrial) or not best:
+            return False
+        return is_behind(self.scores(row.assignment), self.scores(best[0].assignment))
+
+    def _finish(self, trial: Trial, row: Row) -> None:
+        told = row.told
         if isinstance(told, ScoredTrial):
-            scored = self._scored(candidate.assignment)
+            scored = self._scored(row.assignment)
             if "exact" in trial.user_attrs:
                 # its parameters only come near it: the sampler must not learn a score for them
                 self._study.tell(trial, state=_states().FAIL)
                 return
             for name, value in mean_constraints(scored).items():
                 trial.set_constraint(name, value)
+            if row.pruned:
+                for step in range(len(scored)):
+                    trial.report(mean_score(scored[: step + 1]), step)
+                self._study.tell(trial, state=_states().PRUNED)
+                return
             means = mean_objectives(scored)
             values = [means[name] for name in self._objectives] or [mean_score(scored)]
             self._study.tell(trial, values)
@@ -316,7 +345,8 @@ class Search:
                 told = _unpacked(trial.user_attrs["told"], revised.get(f"revised.{trial.number}"))
                 assignment = self._assignment_of(trial, trial.params)
                 origin = Origin(trial.user_attrs["told"]["origin"])
-                self.rows.append(Row(trial.number, assignment, origin, told))
+                pruned = bool(trial.user_attrs["told"].get("pruned"))
+                self.rows.append(Row(trial.number, assignment, origin, told, pruned))
 
 
 def open_search(
@@ -330,12 +360,14 @@ def open_search(
     objectives: Sequence[str] = (),
     storage_url: str | None = None,
     projected: ProjectedSpace | None = None,
+    pruning: bool = False,
 ) -> Search:
     """Open a study or go on with it.
 
     `constraints` names what every `ScoredTrial` brings, `objectives` (a Pareto search only) whose
     log ratios it brings. With `projected` (of the same space) the sampler sees its few dimensions
-    instead of the axes. With `storage_url` the trials go to that
+    instead of the axes. With `pruning`, what is measured again and falls behind the best is not
+    measured any further (`pruning.py`). With `storage_url` the trials go to that
     database under `name`, else to the file `journal`.
 
     Raises:
@@ -359,7 +391,15 @@ def open_search(
         study = _opened(storage, name, fingerprint, directions=max(1, len(objectives)))
         before = len(study.get_trials(deepcopy=False))
         study.sampler = make_sampler(sampler, seed, trials_before=before) if before else chosen
-        return Search(study, space, constraints, objectives, stack.pop_all(), projected=projected)
+        return Search(
+            study,
+            space,
+            constraints,
+            objectives,
+            stack.pop_all(),
+            projected=projected,
+            pruning=pruning,
+        )
 
 
 def _opened(storage: BaseStorage, name: str, fingerprint: str, *, directions: int) -> Study:

@@ -84,6 +84,8 @@ class Row:
     assignment: Mapping[str, Value]
     origin: Origin
     told: Told
+    pruned: bool = False
+    """Measured again and found behind the best (`pruning.py`): not worth a further window."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from ktune.modes.search_setup import SearchSetup
+from ktune.modes.settings import Overrides, settings_of
 from ktune.records.search import read_search
 from ktune.records.shares import window_shares
 from ktune.records.summary import report_lines
 from ktune.records.types import Phase, ProofOutcome
+from ktune.report.progress import Note
 from tests.modes.rig import FIN, PROFILE, Simulated, Values, rig
 from tests.modes.wide import KEEPALIVE, REORDERING, WIDE, two_matter
 
@@ -20,6 +23,16 @@ def rising(values: Values, _: int) -> float:
     fin = values[FIN]
     assert isinstance(fin, int)
     return 100.0 + (110 - fin) / 10
+
+
+def better_below_50(values: Values, _: int) -> float:
+    fin = values[FIN]
+    assert isinstance(fin, int)
+    return 130.0 if fin < 50 else 100.0
+
+
+def flat(_: Values, __: int) -> float:
+    return 100.0
 
 
 def test_about_70_percent_of_the_windows_are_new_and_the_report_says_so(tmp_path: Path) -> None:
@@ -53,6 +66,7 @@ def test_a_projected_search_of_40_knobs_is_proven_and_restored(tmp_path: Path) -
     assert changed <= {KEEPALIVE, REORDERING}, "38 knobs without an effect are put back"
 
 
+@pytest.mark.full
 def test_an_interrupted_projected_search_goes_on_in_the_same_projection(tmp_path: Path) -> None:
     def stop(number: int) -> None:
         if number == 14:
@@ -72,3 +86,59 @@ def test_an_interrupted_projected_search_goes_on_in_the_same_projection(tmp_path
         learning = [r for r in it.study.windows().records if r.phase is Phase.LEARNING]
     assert proof is not None
     assert tried < len([r for r in learning if r.trial is not None]) <= 31
+
+
+FOUR = LONGER.replace(
+    "baseline: {",
+    "    net.ipv4.tcp_retries2: {range: [8, 30]}\n"
+    "    net.ipv4.tcp_syn_retries: {range: [2, 12]}\n"
+    "    net.ipv4.tcp_synack_retries: {range: [2, 12]}\nbaseline: {",
+    1,
+)
+
+
+def test_screening_drops_knobs_without_effect_keeps_the_other_and_says_so(tmp_path: Path) -> None:
+    with rig(tmp_path, FOUR) as it, it.tuning(Simulated(better_below_50, noise=0.03)) as tuning:
+        tuning.run()
+        record = read_search(it.study.folder)
+        report = "\n".join(report_lines(it.study))
+        windows = [r for r in it.study.windows().records if r.phase is Phase.LEARNING]
+        baseline = it.plan.baseline
+    assert record is not None and len(record.screenings) == 1
+    (look,) = record.screenings
+    assert look.clear and look.assignments >= 24
+    assert FIN in {item.name for item in look.kept}
+    dropped = {item.name for item in look.dropped}
+    assert dropped
+    notes = [item.text for item in it.told if isinstance(item, Note)]
+    assert any("no effect seen of" in text for text in notes)
+    assert "left at the baseline: " + look.dropped[0].name in report
+    new = {tuple(r.assignment.items()): r.assignment for r in windows if r.trial is not None}
+    later = list(new.values())[look.assignments + 2 :]
+    assert later and all(window[key] == baseline[key] for window in later for key in dropped)
+
+
+def test_on_flat_noise_screening_finds_nothing_and_drops_nothing(tmp_path: Path) -> None:
+    with rig(tmp_path, FOUR) as it, it.tuning(Simulated(flat, noise=0.05)) as tuning:
+        tuning.run()
+        record = read_search(it.study.folder)
+    assert record is not None and record.screened == ()
+    notes = [item.text for item in it.told if isinstance(item, Note)]
+    assert any("no knob stands out of the noise, none is dropped" in text for text in notes)
+
+
+@pytest.mark.full
+def test_what_screening_dropped_stays_dropped_after_a_resume(tmp_path: Path) -> None:
+    def stop(number: int) -> None:
+        if number == 46:
+            raise KeyboardInterrupt
+
+    with rig(tmp_path, FOUR) as it:
+        source = Simulated(better_below_50, noise=0.03, before=stop)
+        with pytest.raises(KeyboardInterrupt), it.tuning(source) as tuning:
+            tuning.run()
+        before = read_search(it.study.folder)
+        assert before is not None and before.screened
+        settings = settings_of(it.plan.profile, Overrides(), drawn_seed=0)
+        with SearchSetup(it.plan, it.study, settings, it.told.append).open(set()) as search:
+            assert {axis.name for axis in search.active.axes}.isdisjoint(before.screened)

@@ -77,7 +77,7 @@ def search(trials: int, seed: int, *, sd: float, spread: float) -> tuple[list[Ro
     st.sampled_from([0.002, 0.02, 0.1]),
     st.sampled_from([0.0, 0.01, 0.05]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_about_30_percent_of_a_run_measures_again(
     trials: int, seed: int, sd: float, spread: float
 ) -> None:
@@ -86,7 +86,7 @@ def test_about_30_percent_of_a_run_measures_again(
 
 
 @given(st.integers(12, 29), st.integers(0, 2**32))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_short_search_measures_its_best_again_too(trials: int, seed: int) -> None:
     """Its few windows can't hold the share: the shortest halving alone takes five."""
     _, whole = search(trials, seed, sd=0.05, spread=0.0)

@@ -34,7 +34,7 @@ def opened(folder: Path, seed: int = 7, dimensions: int = 2, space: Space | None
 
 
 @given(spaces(), st.integers(1, 8), st.integers(0, 2**32))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_every_point_keeps_limits_and_relations(drawn: Drawn, dimensions: int, seed: int) -> None:
     space = Space(*drawn)
     projected = ProjectedSpace(space, dimensions, seed)
@@ -44,7 +44,7 @@ def test_every_point_keeps_limits_and_relations(drawn: Drawn, dimensions: int, s
 
 
 @given(spaces(), st.integers(0, 2**32))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_a_place_and_its_value_agree(drawn: Drawn, seed: int) -> None:
     rng = random.Random(seed)
     for axis in Space(*drawn).axes:
