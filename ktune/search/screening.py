@@ -34,7 +34,7 @@ from ktune.search.trials import Ranked
 
 FIRST_LOOK = 24
 """Different assignments that must have been measured; then at 48, 96 and so on: few looks, as each
-is one more chance to be wrong."""
+is one more chance to be wrong, and later ones see what the sampler has gathered."""
 
 LEAST_AXES = 4
 """With fewer there is little to gain."""
