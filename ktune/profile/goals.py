@@ -219,7 +219,7 @@ class SearchSettings(Model):
     space: SpaceShape = Field(
         default=SpaceShape.FULL,
         description="full: one dimension a knob. projected: a few random directions through all "
-        "knobs, for spaces of some 20 knobs and more of which few matter.",
+        "knobs, for some 20 knobs and more of which few matter (gains nothing with tpe).",
         examples=["projected"],
     )
     dimensions: Whole = Field(

@@ -1,10 +1,11 @@
 """A wide space searched along a few random directions (HeSBO, as LlamaTune uses it).
 
-With 40 knobs and 50 windows a sampler learns little about any of them. Where only a few matter, a
-random low-dimensional subspace holds a good point with high probability, and in it the same
-windows are enough. Each axis is hashed to one of d dimensions and to a sign; a point of [-1, 1]^d
-gives every axis of dimension i the place (1 + sign z_i) / 2 of its own range. Two knobs that matter
-and share a dimension can't be set independently: that is the price, and it falls as 1/d.
+Where only a few of 40 knobs matter, a random low-dimensional subspace holds a good point with high
+probability, and a sampler whose model suffers from many dimensions (a Gaussian process) learns more
+there from the same windows; tpe does not suffer, and gains nothing (docs/statistics.md). Each axis
+is hashed to one of d dimensions and to a sign; a point of [-1, 1]^d gives every axis of dimension i
+the place (1 + sign z_i) / 2 of its own range. Two knobs that matter and share a dimension can't be
+set independently: that is the price, and it falls as 1/d.
 
 Sources: Nayebi, Munteanu and Poloczek, ICML 2019 (HeSBO: the embedding); Kanellis et al.,
 LlamaTune, VLDB 2022, arXiv 2203.05128 (for knobs, with special values biased).
