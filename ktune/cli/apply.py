@@ -116,6 +116,11 @@ def _show(plan: ApplyPlan) -> None:
         f"  proven: {gain.metric} {percent(gain.estimate, sign=True)} "
         f"[{percent(gain.interval[0], sign=True)}, {percent(gain.interval[1], sign=True)}] "
         f"at {percent(gain.level)}, {document.evidence.pairs.after} pairs after the decision",
+        *(
+            f"    {item.metric} {percent(item.estimate, sign=True)} "
+            f"[{percent(item.interval[0], sign=True)}, {percent(item.interval[1], sign=True)}]"
+            for item in document.evidence.objectives
+        ),
         f"  scope: {plan.scope.text}",
     )
     rows = []

@@ -27,7 +27,7 @@ search: {trials: 8, stop_after: 8, baseline_every: 4, seed: 11}
 """
 
 
-def test_a_trade_of_the_front_is_proven_and_frozen(cli, tmp_path):
+def test_a_trade_of_the_front_is_proven_and_frozen(cli, netns, tmp_path):
     profile = tmp_path / "two.yaml"
     profile.write_text(PROFILE)
     found = cli("tune", profile, "--pareto", "--quiet", "--json")
@@ -47,8 +47,13 @@ def test_a_trade_of_the_front_is_proven_and_frozen(cli, tmp_path):
     fastest = max(front, key=lambda point: point["gains"]["speed"])
     done = cli("tune", "--confirm", study, "--trial", fastest["trial"], "--quiet", "--json")
     assert (done.code, done.json["outcome"]) == (0, "improved"), done.err
-    policy = cli("freeze", study).out
+    assert cli("freeze", study, "-o", tmp_path / "policy.yaml").code == 0
+    policy = (tmp_path / "policy.yaml").read_text()
     assert "metric: speed+delay" in policy and "objectives:" in policy
+    looked = cli("apply", tmp_path / "policy.yaml", "--dry-run", "--netns", netns.path)
+    assert "proven: speed+delay +" in looked.out and "\n    delay -" in looked.out
+    report = cli("report", study).out
+    assert "objective   speed +" in report and "objective   delay -" in report
 
 
 def test_options_that_do_not_fit_together_are_refused(cli, tmp_path):
