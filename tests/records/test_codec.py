@@ -130,7 +130,7 @@ def test_foreign_json_is_a_record_error_and_nothing_else(data):
     [
         ({"seq": "1"}, "seq: expected int"),
         ({"seq": True}, "seq: expected int"),
-        ({"phase": "after all"}, "phase: expected one of learning"),
+        ({"phase": "after all"}, "phase: expected one of calibration"),
         ({"assignment": {"vm.x": [1, "2"]}}, "assignment.vm.x: expected a knob value"),
         ({"assignment": {"vm.x": True}}, "assignment.vm.x: expected a knob value"),
         ({"metrics": {"tps": "fast"}}, "metrics.tps: expected a number"),
