@@ -19,7 +19,8 @@ _RE_MEASURED = 30
 (`ktune.search.finalists`)."""
 
 _WINDOWS_PER_KNOB = 4
-"""Windows that it takes to see whether a finalist needs a knob (`ktune.modes.simplify`)."""
+"""Windows that it takes to see whether a finalist needs a knob (`ktune.modes.simplify`); by halves
+it takes fewer where most knobs have no effect, and at most twice as many where all have one."""
 
 FEWEST_PAIRS = 5
 TRIALS_OF_A_PAIR = 10

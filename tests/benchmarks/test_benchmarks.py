@@ -81,3 +81,17 @@ def test_the_quickstarts_rate_counts_its_runs() -> None:
     text = printed("quickstart_rate.py", "1", "--options", "--trials", "2", "--search-only")
     assert len(rows(text, "1 quickstarts")) == 1
     assert "improved: 0 of 1" in text
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("program", "arguments", "first"),
+    [
+        ("projection.py", ("--sessions", "1", "--trials", "4"), "1 alone | "),
+        ("screening.py", ("--sessions", "1", "--trials", "30", "--case", "flat"), "flat | "),
+    ],
+)
+def test_the_search_benchmarks_print_their_table(
+    program: str, arguments: tuple[str, ...], first: str
+) -> None:
+    assert f"\n{first}" in printed(program, *arguments)

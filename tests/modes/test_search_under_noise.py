@@ -137,3 +137,16 @@ def test_what_screening_dropped_stays_dropped_after_a_resume(tmp_path: Path) -> 
         settings = settings_of(it.plan.profile, Overrides(), drawn_seed=0)
         with SearchSetup(it.plan, it.study, settings, it.told.append).open(set()) as search:
             assert {axis.name for axis in search.active.axes}.isdisjoint(before.screened)
+
+
+@pytest.mark.full
+def test_pruning_saves_windows_and_nothing_of_it_reaches_the_proof(tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    text = LONGER.replace("40", "160").replace("seed: 11", "seed: 11, pruning: wilcoxon")
+    with rig(tmp_path, text) as it, it.tuning(Simulated(rising, noise=0.03)) as tuning:
+        proof = tuning.run().proof
+        record = read_search(it.study.folder)
+        report = "\n".join(report_lines(it.study))
+    assert record is not None and record.pruned > 0
+    assert f"{record.pruned} settings behind the best were not measured further" in report
+    assert proof is not None and proof.pairs.decision >= 5
