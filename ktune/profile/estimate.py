@@ -42,6 +42,8 @@ def estimate(profile: Profile, settle_s: float, knobs: int) -> Estimate:
     before = _RE_MEASURED + (_WINDOWS_PER_KNOB * knobs if search.simplify else 0)
     proof = 2 * (math.ceil((pairs.min + pairs.max) / 2) + pairs.after) + before
     longest_proof = 2 * (pairs.max + pairs.after) * profile.promotion.finalists + before
+    if search.simplify:
+        longest_proof += _WINDOWS_PER_KNOB * knobs
     if workload is None:
         return Estimate(calibrating, searching, proof, 0.0, 0.0, 0.0, False)
     settle = max(workload.settle, settle_s) + _OVERHEAD_S
