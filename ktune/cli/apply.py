@@ -63,7 +63,9 @@ def run(args: Namespace) -> int:
     if args.policy is None:
         raise UsageError("which policy?", hint="ktune apply POLICY")
     from ktune.policy.apply import apply, entry_in_force, plan_apply
+    from ktune.policy.hooks import fire
     from ktune.policy.load import load_policy
+    from ktune.profile.configuration import HookEvent
 
     paths = state_paths(args)
     plan = plan_apply(load_policy(args.policy), netns=args.netns)
@@ -91,6 +93,8 @@ def run(args: Namespace) -> int:
         )
     lasts = "now and after every boot" if args.persist else "until the next boot"
     said = persisting.persist_it(plan, args, paths) if args.persist else []
+    told = {"policy": entry.name, "serial": entry.serial, "digest": entry.digest}
+    fire(HookEvent.APPLIED, {**told, "scope": entry.scope.text}, warn)
     say_unless(
         args.json,
         f"in force: {entry.name} serial {entry.serial}, {len(entry.knobs)} knobs, {lasts}",

@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "studies": "runs on record: list, show, export",
     "report": "what a study found, in plain text",
     "freeze": "make a policy out of a proven study",
+    "approve": "say yes to a proven study or a policy, where that is required",
     "apply": "put a policy in force",
     "status": "policies in force and how they are watched, what is pending, what runs",
     "verify": "compare the kernel with the policies in force",

@@ -35,6 +35,7 @@ def run(args: Namespace) -> int:
     from ktune.catalog.catalog import load_catalog
     from ktune.measure.guardrails.from_profile import guardrails_of
     from ktune.profile import locate
+    from ktune.profile.configuration import configuration
     from ktune.profile.host import host_facts
     from ktune.profile.load import load_profile
     from ktune.profile.resolve import resolve
@@ -45,7 +46,7 @@ def run(args: Namespace) -> int:
     profile = load_profile(
         locate.profile_argument(args.profile), facts=facts, state_dir=str(paths.state)
     )
-    plan = resolve(profile, load_catalog(), facts)
+    plan = resolve(profile, load_catalog(), facts, metric_hosts=configuration().metric_hosts)
     left_behind = [item for item in pending(paths) if item.condition.value == "pending"]
     guardrails = guardrails_of(profile.safety, workload=profile.workload).survey()
     if args.json:

@@ -57,6 +57,7 @@ def run(args: Namespace) -> int:
     try:
         for entry in entries:
             done.append(roll_back(entry, paths=paths, why=args.why))
+            _tell_hooks(done[-1], args.why)
             if not args.json:
                 _show(done[-1])
     finally:
@@ -125,6 +126,14 @@ def _show(done: RolledBack) -> None:
             for item in done.foreign
         )
     )
+
+
+def _tell_hooks(done: RolledBack, why: str) -> None:
+    from ktune.policy.hooks import fire
+    from ktune.profile.configuration import HookEvent
+
+    about = {"policy": done.entry.name, "digest": done.entry.digest, "why": why or "by hand"}
+    fire(HookEvent.ROLLED_BACK, {**about, "scope": done.entry.scope.text}, warn)
 
 
 def _end_kept_scopes(paths: StatePaths) -> None:

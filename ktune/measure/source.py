@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ktune.errors import RefusedError
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure.attach.from_profile import attach_spec
 from ktune.measure.attach.source import AttachSource
+from ktune.measure.attach.specs import AttachSpec, PrometheusSeries
 from ktune.measure.from_profile import workload_spec
 from ktune.measure.runner import CommandSource, HealthCheck
+from ktune.profile.configuration import configuration
 from ktune.profile.workload import Workload
 
 
@@ -17,5 +20,18 @@ def open_source(
 ) -> CommandSource | AttachSource:
     """A `WindowSource` and context manager. Raises RefusedError, UsageError."""
     if workload.attach is not None:
-        return AttachSource(attach_spec(workload), scope=scope)
+        spec = attach_spec(workload)
+        _refuse_strange_hosts(spec)
+        return AttachSource(spec, scope=scope)
     return CommandSource(workload_spec(workload), scope=scope, health=health)
+
+
+def _refuse_strange_hosts(spec: AttachSpec) -> None:
+    """Said by the plan already; a watch has none."""
+    pages = [item.origin.url for item in spec.metrics if isinstance(item.origin, PrometheusSeries)]
+    elsewhere = {url.host for url in pages if not url.loopback}
+    if elsewhere and (strange := elsewhere - set(configuration().metric_hosts)):
+        raise RefusedError(
+            f"metric pages of {', '.join(sorted(strange))} are not on this machine's loopback",
+            hint="`metric_hosts` in the local configuration allows a host",
+        )

@@ -12,6 +12,7 @@ from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
 from ktune.modes.settings import Settings, guardrails_of
 from ktune.modes.stage import Stage
+from ktune.profile.configuration import configuration
 from ktune.profile.host import HostFacts, host_facts
 from ktune.profile.model import Profile
 from ktune.profile.plan import Plan
@@ -35,7 +36,7 @@ def prepare_plan(
     for recovery in recover(paths):
         if recovery.outcome is not RecoveryOutcome.IN_USE:  # another run at work: its own affair
             observe(Note(_recovery_text(recovery)))
-    plan = resolve(profile, load_catalog(), host_facts())
+    plan = resolve(profile, load_catalog(), host_facts(), metric_hosts=configuration().metric_hosts)
     if plan.tuners and not coexist:
         names = ", ".join(f"{tuner.name} (pid {tuner.pid})" for tuner in plan.tuners)
         raise BusyError(

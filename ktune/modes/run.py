@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ktune.errors import KtuneError, UsageError
+from ktune.modes.modes import Emergency
 from ktune.modes.opening import ChangeWindowClosed, refuse_outside
 from ktune.modes.pareto import picked, refuse_other
 from ktune.modes.prepare import (
@@ -23,6 +24,8 @@ from ktune.modes.short_calibration import calibrate_before_search
 from ktune.modes.stage import Stage, stage
 from ktune.modes.tuning import Tuning
 from ktune.modes.warm_start import gather
+from ktune.policy.hooks import fire
+from ktune.profile.configuration import HookEvent
 from ktune.profile.load import load_profile, parse_profile
 from ktune.profile.locate import profile_argument
 from ktune.profile.plan import Plan
@@ -35,7 +38,7 @@ from ktune.records.paths import StatePaths
 from ktune.records.readiness import Readiness
 from ktune.records.search import write_search
 from ktune.records.study import Study
-from ktune.records.types import StudyStatus
+from ktune.records.types import ProofOutcome, StudyStatus
 from ktune.report.live import assignment_text, percent_text
 from ktune.report.progress import Note, Observer
 from ktune.search.preload import imported_in_background
@@ -190,6 +193,10 @@ def _execute(run: _Run) -> RunResult:
         end_quietly(study, StudyStatus.INTERRUPTED, closed.message)
         _say_interrupted(run, tuning, lease)
         raise
+    except Emergency as error:
+        end_quietly(study, StudyStatus.FAILED, error.message)
+        _fire(run, HookEvent.EMERGENCY, {"study": study.id, "why": error.message})
+        raise
     except KtuneError as error:
         if not study.discard():  # refused before its first window: nothing to keep
             end_quietly(study, StudyStatus.FAILED, error.message)
@@ -197,6 +204,9 @@ def _execute(run: _Run) -> RunResult:
     except BaseException as error:
         end_quietly(study, StudyStatus.FAILED, f"{type(error).__name__}: {error}")
         raise
+    if done.proof is not None and done.outcome == ProofOutcome.IMPROVED:
+        proven = {"study": study.id, "profile": run.plan.profile.name, "digest": done.proof.digest}
+        _fire(run, HookEvent.PROVEN, proven)
     return RunResult(
         study=study,
         outcome=done.outcome,
@@ -205,6 +215,10 @@ def _execute(run: _Run) -> RunResult:
         unrestored=[item.key for item in restored.failed],
         ready=readiness.ready if readiness else None,
     )
+
+
+def _fire(run: _Run, event: HookEvent, about: Mapping[str, object]) -> None:
+    fire(event, about, lambda text: run.observe(Note(text)))
 
 
 def _calibrate(run: _Run, tuning: Tuning) -> Readiness | None:

@@ -14,6 +14,7 @@ from ktune.catalog.catalog import load_catalog
 from ktune.errors import KtuneError, RefusedError, UsageError
 from ktune.kernel.values import Value
 from ktune.policy import stack
+from ktune.policy.approval import refuse_unapproved
 from ktune.policy.check import CheckedPolicy, check
 from ktune.policy.live import read_live
 from ktune.policy.load import LoadedPolicy
@@ -113,6 +114,7 @@ def apply(
     if scope.is_host:
         refuse_beside_others(coexist=coexist)
     refuse_locked_out(plan, paths, despite=despite_lock_out)
+    refuse_unapproved(document, paths)
     paths.ensure()
     settle(paths)
     cookie = None if scope.is_host else scope.cookie

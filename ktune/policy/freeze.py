@@ -142,6 +142,7 @@ def _tree(study: Study, proof: Proof, paths: StatePaths, options: FreezeOptions)
         "assignment": {key: _text(proof.assignment[key]) for key in keys},
         "evidence": _evidence(proof),
         "watch": {**_WATCH, **_profiles_watch(study)},
+        **({"approval": "required"} if _needs_approval(study) else {}),
         "guard": "audit",
     }
 
@@ -201,13 +202,22 @@ def _gain(gain: GainRecord) -> dict[str, Any]:
 
 def _profiles_watch(study: Study) -> Mapping[str, Any]:
     """What the profile says itself; the rest are the defaults, written out for the reader."""
+    return _said(study, "watch")
+
+
+def _needs_approval(study: Study) -> bool:
+    return _said(study, "promotion").get("approval") == "required"
+
+
+def _said(study: Study, part: str) -> Mapping[str, Any]:
+    """A part of the study's profile, as far as it says anything."""
     if not study.manifest.profile_text:
         return {}
     try:
         profile = json.loads(study.manifest.profile_text)
     except ValueError as error:
         raise RecordError(f"study {study.id}: its profile can't be read: {error}") from error
-    said = profile.get("watch") if isinstance(profile, dict) else None
+    said = profile.get(part) if isinstance(profile, dict) else None
     return said if isinstance(said, dict) else {}
 
 

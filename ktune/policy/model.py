@@ -249,6 +249,11 @@ class PolicyDocument(Model):
     watch: WatchSettings = Field(
         default_factory=WatchSettings, description="How `ktune watch` looks after it."
     )
+    approval: Literal["required", "none"] = Field(
+        default="none",
+        description="Whether it needs `ktune approve` before it is applied.",
+        examples=["required"],
+    )
     guard: Literal["audit", "enforce"] = Field(
         default="audit",
         description="Whether other writers of its knobs are reported or refused.",

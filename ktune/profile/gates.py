@@ -5,7 +5,7 @@ Everything refused is collected, so that a person sees all of it at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ktune.catalog.catalog import Catalog
@@ -43,7 +43,7 @@ class Passed:
         return {**{key: item.match for key, item in self.wanted.items()}, **self.fixed}
 
 
-def pass_gates(profile: Profile, catalog: Catalog) -> Passed:
+def pass_gates(profile: Profile, catalog: Catalog, metric_hosts: Collection[str] = ()) -> Passed:
     """Every knob that the profile names, held against catalog, scope and workload."""
     passed = Passed()
     for key, (kind, knob) in profile.knobs.all().items():
@@ -64,7 +64,7 @@ def pass_gates(profile: Profile, catalog: Catalog) -> Passed:
             passed.fixed[key] = match
     passed.refused.extend(_twice(profile, passed))
     passed.refused.extend(_unknown_in_relations(profile, catalog))
-    passed.refused.extend(_elsewhere(profile))
+    passed.refused.extend(_elsewhere(profile, metric_hosts))
     return passed
 
 
@@ -103,13 +103,17 @@ def _takes_effect(profile: Profile, entry: KnobEntry) -> bool:
     return entry.takes_effect.value in [item.value for item in profile.workload.renews]
 
 
-def _elsewhere(profile: Profile) -> Iterator[Problem]:
+def _elsewhere(profile: Profile, metric_hosts: Collection[str]) -> Iterator[Problem]:
     """Pages of other hosts: a profile from somebody else must not make this one talk to them."""
     for name, metric in profile.workload.metrics.items() if profile.workload else ():
-        if isinstance(metric, PrometheusMetric) and not parse_metrics_url(metric.url).loopback:
+        if not isinstance(metric, PrometheusMetric):
+            continue
+        url = parse_metrics_url(metric.url)
+        if not url.loopback and url.host not in metric_hosts:
             yield Problem(
                 profile.where("workload", "metrics", name, "url"),
-                f"{metric.url} is not on this machine's loopback, and nothing allows that host",
+                f"{metric.url} is not on this machine's loopback, and no `metric_hosts` of the "
+                "local configuration allows that host",
             )
 
 

@@ -309,6 +309,11 @@ class Promotion(Model):
         description="How many pairs of windows.",
         examples=[{"min": 5, "max": 30, "after": 10}],
     )
+    approval: Literal["required", "none"] = Field(
+        default="none",
+        description="Whether a policy of it needs `ktune approve` before `ktune apply`.",
+        examples=["required"],
+    )
     finalists: Whole = Field(
         default=1,
         ge=1,

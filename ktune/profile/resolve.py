@@ -6,7 +6,7 @@ window) is refused, all of it at once; what this host lacks is skipped and said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ktune.catalog.catalog import Catalog
@@ -38,15 +38,17 @@ def resolve(
     *,
     namespace: NamespaceRef | None = None,
     read: Reader | None = None,
+    metric_hosts: Collection[str] = (),
 ) -> Plan:
     """The plan of a profile on this host.
 
     `namespace`: the live namespace of an ephemeral run; without it a fresh one stands for it.
-    `read`: another way to read knob files.
+    `read`: another way to read knob files. `metric_hosts`: whose metric pages it may name besides
+    loopback's.
     Raises PlanRefusedError (exit 4), ProfileError (a value that its knob can't mean) or
     RefusedError (the scope can't be entered).
     """
-    passed = pass_gates(profile, catalog)
+    passed = pass_gates(profile, catalog, metric_hosts)
     refused = [*misfits(profile, host), *passed.refused]
     if refused:
         raise PlanRefusedError(refused)

@@ -26,6 +26,8 @@ class Action(StrEnum):
     ROLLBACK = "rollback"
     RECOVER = "recover"
     TUNE = "tune"
+    APPROVE = "approve"
+    REVOKE = "revoke"
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from ktune.policy.apply import (
     plan_apply,
     refuse_locked_out,
 )
+from ktune.policy.approval import refuse_unapproved
 from ktune.policy.load import LoadedPolicy, load_policy
 from ktune.policy.settle import settle
 from ktune.policy.stack import StackEntry
@@ -120,6 +121,8 @@ def find_subject(argument: str | None, options: WatchOptions, paths: StatePaths)
     plan = plan_apply(policy, netns=netns)
     refuse_locked_out(plan, paths, despite=options.despite_lock_out)
     entry = entry_in_force(plan, paths)
+    if entry is None:
+        refuse_unapproved(policy.document, paths)
     if entry is not None and options.baseline_on_death:
         raise RefusedError(
             f"{entry.name} is committed: it stays when its watcher dies",

@@ -52,7 +52,9 @@ from ktune.modes.watch.holdback import HeldBack, PairMeter
 from ktune.modes.watch.holder import Holder
 from ktune.modes.watch.interrupts import Heard
 from ktune.modes.watch.spec import WatchSpec
+from ktune.policy.hooks import fire
 from ktune.policy.rollback import NotRecorded
+from ktune.profile.configuration import HookEvent
 from ktune.proxy.pause import PauseDoor
 from ktune.records import lockouts
 from ktune.records.paths import StatePaths
@@ -319,8 +321,12 @@ class Watcher:
         if failed is not None:
             self._not_restored(failed)
             commands = [item for item in commands if item is Command.LOCK_OUT]
+        restored = Command.RESTORE_BASELINE in commands and failed is None
         for command in commands:
+            if command is Command.RELEARN:  # a search of its own: people hear of the rest before
+                restored = self._tell_hooks(before, restored=restored)
             self._obey(command, event)
+        self._tell_hooks(before, restored=restored)
         if self._ended is not None:
             raise self._ended
         if self.until_settled and self.state.phase is WatchPhase.STEADY:
@@ -381,6 +387,20 @@ class Watcher:
         self._alert(f"NOT at the baseline: {error.message}")
         self._failed = error
         self._over = True
+
+    def _tell_hooks(self, before: State, *, restored: bool) -> bool:
+        """Gives False: told once."""
+        if restored:
+            self._fire(HookEvent.ROLLED_BACK, self.state.reason)
+        if self.state.mode is Mode.EMERGENCY and before.mode is not Mode.EMERGENCY:
+            self._fire(HookEvent.EMERGENCY, self.state.reason)
+        return False
+
+    def _fire(self, event: HookEvent, why: str) -> None:
+        identity = self.spec.identity
+        about = {"policy": identity.policy, "digest": identity.digest, "why": why}
+        about["scope"] = identity.scope.text
+        fire(event, about, lambda text: self.observe(Note(text)))
 
     def _reapply(self, event: Event, why: str) -> None:
         try:

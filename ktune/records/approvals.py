@@ -1,0 +1,79 @@
+"""Who approved what: `approvals.json` in the state folder, bound to digests.
+
+Standard library only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from ktune.proxy.folders import private_folder
+from ktune.records import atomic, clock, history
+from ktune.records.codec import RecordError, decode, encode
+from ktune.records.paths import StatePaths
+
+_FILE = "approvals.json"
+_MAX_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Approval:
+    """`digest`: of a policy, or of the proof of a study; anything else is not approved by it."""
+
+    digest: str
+    subject: str
+    who: str
+    at: str
+    why: str = ""
+
+
+def read_approvals(paths: StatePaths) -> tuple[Approval, ...]:
+    """All of them, oldest first. Raises RecordError: what can't be understood approves nothing."""
+    path = paths.state / _FILE
+    try:
+        with open(path, "rb") as file:
+            data = json.loads(file.read(_MAX_BYTES))
+    except FileNotFoundError:
+        return ()
+    except ValueError as error:
+        raise RecordError(f"{path}: {error}") from error
+    return decode(tuple[Approval, ...], data, str(path))
+
+
+def approval_of(paths: StatePaths, digest: str) -> Approval | None:
+    """The newest approval of this digest. Raises RecordError."""
+    return next((item for item in reversed(read_approvals(paths)) if item.digest == digest), None)
+
+
+def approve(paths: StatePaths, *, digest: str, subject: str, scope: str, why: str) -> Approval:
+    """Record that whoever runs this approves; in the history too. Raises OSError, RecordError."""
+    private_folder(paths.state)
+    made = Approval(digest, subject, str(history.actor()), clock.now(), why)
+    atomic.write_json(paths.state / _FILE, encode((*read_approvals(paths), made)))
+    history.record(
+        paths,
+        history.Action.APPROVE,
+        why=why or "approved",
+        subject=subject,
+        scope=scope,
+        undo=paths.command("approve", "--revoke", subject),
+        notes={"digest": digest},
+    )
+    return made
+
+
+def revoke(paths: StatePaths, *, digest: str, subject: str, scope: str, why: str) -> bool:
+    """Take approvals of this digest back; False where there was none. Raises OSError."""
+    kept = tuple(item for item in read_approvals(paths) if item.digest != digest)
+    if len(kept) == len(read_approvals(paths)):
+        return False
+    atomic.write_json(paths.state / _FILE, encode(kept))
+    history.record(
+        paths,
+        history.Action.REVOKE,
+        why=why or "approval revoked",
+        subject=subject,
+        scope=scope,
+        notes={"digest": digest},
+    )
+    return True
