@@ -18,8 +18,9 @@ from ktune.errors import ExitCode, KtuneError
 from ktune.profile.fields import Duration, Model, Text, wrong
 from ktune.profile.translate import validate
 from ktune.profile.yaml12 import MAX_BYTES, load_yaml
-from ktune.records.paths import configuration_files
 
+ROOT_FILE = Path("/etc/ktune/config.yaml")
+FILE_VARIABLE = "KTUNE_CONFIG"
 _LOOSE = 0o022
 
 
@@ -97,6 +98,19 @@ def configuration() -> Configuration:
             "metric_hosts": tuple(host for item in found for host in item.metric_hosts),
         }
     )
+
+
+def configuration_files() -> tuple[Path, ...]:
+    """The administrator's, then that of an ordinary user (XDG base directory specification);
+    KTUNE_CONFIG names another file instead of both."""
+    chosen = os.environ.get(FILE_VARIABLE)
+    if chosen:
+        return (Path(os.path.abspath(chosen)),)
+    if os.geteuid() == 0:
+        return (ROOT_FILE,)
+    home = os.environ.get("XDG_CONFIG_HOME", "")
+    base = Path(home) if os.path.isabs(home) else Path.home() / ".config"
+    return (ROOT_FILE, base / "ktune" / "config.yaml")
 
 
 def load(path: Path) -> Configuration | None:

@@ -16,8 +16,6 @@ from ktune.proxy.folders import private_folder
 
 ROOT_STATE = Path("/var/lib/ktune")
 ROOT_RUNTIME = Path("/run/ktune")
-ROOT_CONFIG = Path("/etc/ktune/config.yaml")
-CONFIG_VARIABLE = "KTUNE_CONFIG"
 STATE_VARIABLE = "KTUNE_STATE_DIR"
 CALIBRATIONS = "calibrations"
 _LOOSE_ROOT = 0o022
@@ -125,17 +123,6 @@ class StatePaths:
         for folder in (self.studies, self.journal, self.policies, self.runtime):
             private_folder(folder)
         return self
-
-
-def configuration_files() -> tuple[Path, ...]:
-    """The administrator's configuration, then that of an ordinary user; KTUNE_CONFIG names
-    another file instead of both."""
-    chosen = os.environ.get(CONFIG_VARIABLE)
-    if chosen:
-        return (Path(os.path.abspath(chosen)),)
-    if os.geteuid() == 0:
-        return (ROOT_CONFIG,)
-    return (ROOT_CONFIG, _xdg("XDG_CONFIG_HOME", Path.home() / ".config") / "ktune/config.yaml")
 
 
 def _customary_state() -> Path:
