@@ -4,8 +4,8 @@
     then: scan
     else: {when: packets >= 5000, then: serving, else: random}
 
-Each question compares one feature with one whole number. Near the threshold the answer stays what it
-was (hysteresis), so that noise does not switch to and fro.
+Each question compares one feature with one whole number. Near the threshold the answer stays what
+it was (hysteresis), so that noise does not switch to and fro.
 """
 
 from __future__ import annotations
