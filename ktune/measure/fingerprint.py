@@ -2,8 +2,8 @@
 
 Sources: proc_stat(5), Documentation/accounting/psi.rst, Documentation/admin-guide/iostats.rst,
 proc_vmstat(5), proc_pid_net(5). The files are opened once and read with pread(2): a look costs some
-hundred microseconds. Counters belong to the host, those of net/dev to the network namespace in which
-the file was opened.
+hundred microseconds. Counters are the host's, those of net/dev the network namespace's in which the
+file was opened.
 """
 
 from __future__ import annotations
