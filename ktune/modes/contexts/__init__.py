@@ -1,0 +1,1 @@
+"""Policies that adapt: which context is it, and what is best there."""
