@@ -1,8 +1,8 @@
 """Grows the decision tree of an adaptive policy from fingerprints with known contexts. Pure.
 
 Classification and regression trees (Breiman, Friedman, Olshen and Stone, 1984): Gini impurity,
-thresholds half-way between neighbouring values, whole numbers. Small by construction (three questions
-deep, four leaves), and a question must pay for itself.
+thresholds half-way between neighbouring values, whole numbers. Small by construction (three
+questions deep, four leaves), and a question must pay for itself.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ktune.policy.tree import MAX_DEPTH, MAX_LEAVES, Question, Tree, choose, leaves
 
@@ -114,7 +115,7 @@ def _better(one: _Split, other: _Split) -> bool:
 
 def _neighbours(samples: Sequence[Sample], feature: str) -> list[tuple[int, int]]:
     values = sorted({sample.features[feature] for sample in samples})
-    return list(zip(values, values[1:], strict=False))
+    return list(pairwise(values))
 
 
 def _gini(samples: Sequence[Sample]) -> float:
