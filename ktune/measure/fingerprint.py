@@ -8,6 +8,7 @@ file was opened.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -20,6 +21,11 @@ _SECTOR_BYTES = 512
 """diskstats counts in these, whatever the device's own sector (iostats.rst)."""
 _WHOLE_DISK = re.compile(r"(vd[a-z]+|sd[a-z]+|xvd[a-z]+|nvme\d+n\d+|mmcblk\d+|dasd[a-z]+)\Z")
 _READ_BYTES = 1 << 20
+_COUNTERS = (
+    *("cpu_all", "cpu_busy", "ctxt", "processes", "pgmajfault", "pgpgin"),
+    *("disk_reads", "disk_read_sectors", "disk_writes", "disk_write_sectors"),
+    *("packets", "net_bytes", "cpu_stalled_us", "memory_stalled_us", "io_stalled_us"),
+)
 
 
 @dataclass(frozen=True)
@@ -84,19 +90,32 @@ class Fingerprint:
         self.close()
 
     def _read(self) -> Counters:
-        texts = {name: os.pread(fd, _READ_BYTES, 0).decode() for name, fd in self._files.items()}
-        return Counters(self._clock_s(), {**counters_of(texts)})
+        texts = {
+            name: os.pread(fd, _READ_BYTES, 0).decode("ascii", "replace")
+            for name, fd in self._files.items()
+        }
+        return Counters(self._clock_s(), counters_of(texts))
 
 
 def counters_of(texts: Mapping[str, str]) -> dict[str, float]:
-    """The counters in the texts of the files (`stat`, `vmstat`, ...). Raises ValueError."""
+    """The counters in the texts of the files (`stat`, `vmstat`, ...).
+
+    Raises:
+        ValueError: a text is not of its form, or a counter is missing or no number.
+    """
     found: dict[str, float] = {}
-    found.update(_stat(texts["stat"]))
-    found.update(_vmstat(texts["vmstat"]))
-    found.update(_disks(texts["diskstats"]))
-    found.update(_netdev(texts["netdev"]))
-    for resource in ("cpu", "memory", "io"):
-        found[f"{resource}_stalled_us"] = _stalled_us(texts[resource])
+    try:
+        found.update(_stat(texts["stat"]))
+        found.update(_vmstat(texts["vmstat"]))
+        found.update(_disks(texts["diskstats"]))
+        found.update(_netdev(texts["netdev"]))
+        for resource in ("cpu", "memory", "io"):
+            found[f"{resource}_stalled_us"] = _stalled_us(texts[resource])
+    except IndexError as error:
+        raise ValueError("a line of a counter file is cut short") from error
+    wrong = [name for name in _COUNTERS if not math.isfinite(found.get(name, math.nan))]
+    if wrong:
+        raise ValueError(f"no number for {', '.join(wrong)}")
     return found
 
 
@@ -142,7 +161,7 @@ def _kib_each(sectors: float, requests: float) -> int:
 def _stat(text: str) -> dict[str, float]:
     found = {}
     for line in text.splitlines():
-        name, *fields = line.split()
+        name, *fields = line.split() or [""]
         if name == "cpu":  # user nice system idle iowait irq softirq steal; guests are in user
             ticks = [float(item) for item in fields[:8]]
             found["cpu_all"] = sum(ticks)
@@ -155,7 +174,7 @@ def _stat(text: str) -> dict[str, float]:
 def _vmstat(text: str) -> dict[str, float]:
     wanted = ("pgmajfault", "pgpgin")
     rows = (line.split() for line in text.splitlines())
-    return {row[0]: float(row[1]) for row in rows if row[0] in wanted}
+    return {row[0]: float(row[1]) for row in rows if row and row[0] in wanted}
 
 
 def _disks(text: str) -> dict[str, float]:

@@ -21,6 +21,7 @@ _BUNDLED_PREFIX = "ktune-"
 BUNDLED = {
     "ktune-transfer": "ktune.measure.workloads.transfer",
     "ktune-mmap-read": "ktune.measure.workloads.mmap_read",
+    "ktune-scan-read": "ktune.measure.workloads.scan_read",
 }
 """Program names that stand for our own load generators, wherever ktune is installed."""
 

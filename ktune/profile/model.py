@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 
+from ktune.profile.contexts import ContextSettings
 from ktune.profile.errors import Mark, did_you_mean, shown
 from ktune.profile.fields import (
     AbsolutePath,
@@ -237,6 +238,11 @@ class Profile(Model):
         default_factory=WatchSettings,
         description="How `ktune watch` looks after a policy of this profile.",
         examples=[{"holdback_every": "1h"}],
+    )
+    contexts: ContextSettings = Field(
+        default_factory=ContextSettings,
+        description="How quickly a policy with several phases switches (`tune --contexts`).",
+        examples=[{"sample": "2s", "dwell": "30s"}],
     )
 
     _source: Source | None = PrivateAttr(default=None)

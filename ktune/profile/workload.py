@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ktune.profile.attach import Attach, MeasureTime
+from ktune.profile.contexts import MAX_PHASES, MIN_PHASES, Phase
 from ktune.profile.errors import did_you_mean, shown
 from ktune.profile.fields import (
     AbsolutePath,
@@ -161,7 +162,7 @@ Measure = Annotated[
 ]
 """How much a window measures: whole units of a command, a time of a service."""
 
-_OF_COMMANDS = ("env", "reset", "warm_up", "usual_time", "timeout")
+_OF_COMMANDS = ("env", "reset", "warm_up", "usual_time", "timeout", "phases")
 """What says something about a command alone."""
 
 
@@ -237,6 +238,14 @@ class Workload(Model):
         min_length=1,
         description="The numbers of a window, by name.",
         examples=[{"tps": {"from": "key_value", "unit": "1/s", "plausible": [10, 200000]}}],
+    )
+    phases: dict[Name, Phase] | None = Field(
+        default=None,
+        min_length=MIN_PHASES,
+        max_length=MAX_PHASES,
+        description="What the workload does in turn: `ktune tune --contexts` finds settings for "
+        "each. Everything else measures the command itself.",
+        examples=[{"day": {"env": {"MIX": "oltp"}}, "night": {"env": {"MIX": "scan"}}}],
     )
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ktune.measure.link.protocol import COUNT, HEADER
-from ktune.measure.workloads import mmap_read, options
+from ktune.measure.workloads import mmap_read, options, scan_read
 from ktune.measure.workloads import transfer as load
 from ktune.measure.workloads.options import OptionError, parse
 
@@ -93,3 +93,25 @@ def test_a_file_that_would_fill_the_disk_is_not_made(
     assert mmap_read.main(["--file", str(tmp_path / "huge"), "--size", "900T"]) == 1
     assert "stays free" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scan_reads_what_it_was_asked_for_and_may_touch_pages_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--file", str(tmp_path / "pages.bin"), "--size", "4M", "--bytes", "1M"]
+    for more in ([], ["--pages", "50"]):
+        assert scan_read.main([*argv, *more]) == 0
+        found = dict(line.split("=") for line in capsys.readouterr().out.splitlines())
+        assert found["bytes"] == str(1 << 20)
+        assert float(found["seconds"]) > 0
+    starts = {scan_read.start_of(4 << 20, 1 << 20, 4096, seed) for seed in range(20)}
+    assert len(starts) > 10
+    assert all(start % 4096 == 0 and start <= 3 << 20 for start in starts)
+
+
+def test_a_scan_of_more_than_there_is_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "pages.bin")
+    assert scan_read.main(["--file", file, "--size", "1M", "--bytes", "2M"]) == 1
+    assert "--bytes <= --size" in capsys.readouterr().err

@@ -63,9 +63,9 @@ def grow(samples: Sequence[Sample], *, seed: int) -> Grown:
         raise ValueError(f"from 1 to {MAX_LEAVES} contexts, got {len(contexts)}")
     wrong: Counter[str] = Counter()
     for held_out in _folds(samples, seed):
-        rest = [sample for sample in samples if sample not in held_out]
-        tree = _tree(rest)
-        wrong.update(s.context for s in held_out if choose(tree, s.features) != s.context)
+        tree = _tree([samples[i] for i in range(len(samples)) if i not in held_out])
+        held = (samples[i] for i in held_out)
+        wrong.update(s.context for s in held if choose(tree, s.features) != s.context)
     total = Counter(sample.context for sample in samples)
     return Grown(_tree(samples), {name: wrong[name] / total[name] for name in contexts})
 
@@ -139,12 +139,13 @@ def _merged(tree: Tree) -> Tree:
     return then if same else Question(tree.feature, tree.threshold, then, otherwise)
 
 
-def _folds(samples: Sequence[Sample], seed: int) -> list[list[Sample]]:
+def _folds(samples: Sequence[Sample], seed: int) -> list[frozenset[int]]:
+    """Places of the samples of each fold."""
     chooser = random.Random(seed)
-    folds: list[list[Sample]] = [[] for _ in range(_FOLDS)]
+    folds: list[set[int]] = [set() for _ in range(_FOLDS)]
     for context in sorted({sample.context for sample in samples}):
-        own = [sample for sample in samples if sample.context == context]
+        own = [place for place, sample in enumerate(samples) if sample.context == context]
         chooser.shuffle(own)
-        for index, sample in enumerate(own):
-            folds[index % _FOLDS].append(sample)
-    return [fold for fold in folds if fold]
+        for index, place in enumerate(own):
+            folds[index % _FOLDS].add(place)
+    return [frozenset(fold) for fold in folds if 0 < len(fold) < len(samples)]
