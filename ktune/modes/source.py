@@ -7,17 +7,19 @@ from contextlib import ExitStack, contextmanager
 
 from ktune.errors import RefusedError
 from ktune.kernel.namespaces import NamespaceRef
+from ktune.measure.attach.source import AttachSource
 from ktune.measure.from_profile import link_spec
 from ktune.measure.link.link import LongLink
-from ktune.measure.runner import HealthCheck
+from ktune.measure.runner import CommandSource, HealthCheck
 from ktune.measure.source import open_source
-from ktune.measure.window import WindowSource
 from ktune.profile.model import Profile
 from ktune.profile.workload import LinkService
 
 
 @contextmanager
-def window_source(profile: Profile, namespace: NamespaceRef | None) -> Iterator[WindowSource]:
+def window_source(
+    profile: Profile, namespace: NamespaceRef | None
+) -> Iterator[CommandSource | AttachSource]:
     """Services run and windows can be measured until the block ends.
 
     Raises RefusedError: the profile has no workload, or a service can't be had here.

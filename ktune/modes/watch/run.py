@@ -200,6 +200,7 @@ def _run(
             paths=paths,
             observe=observe,
             relearn=_relearning(subject.profile, spec, paths, observe),
+            rest=source.close,
             vouch=vouch_for(spec, paths, observe),
             in_force=held.in_force,
             until_settled=options.until_settled,

@@ -65,6 +65,8 @@ _VOID_ALERT = 3
 _FROZEN_ALERT = 5
 """So many pairs in a row with the very same numbers in both windows: the metrics stand still."""
 _LOOK_IN_WINDOW_S = 0.2
+_REST_S = 300.0
+"""When the next pair is further away than this, no helper of the window source waits for it."""
 _GUEST_S = 1.0
 
 _T = TypeVar("_T")
@@ -76,8 +78,9 @@ Lock = Callable[[], AbstractContextManager[None]]
 class Watcher:
     """One watch. Make it, `run()` it; the way out is written down whatever happens.
 
-    `relearn` begins a new search after a rollback; `vouch` is told the state after each look
-    while the policy is in force.
+    `relearn` begins a new search after a rollback; `rest` ends what the window source keeps ready
+    (its next window starts it again); `vouch` is told the state after each look while the policy is
+    in force.
     """
 
     holder: Holder
@@ -90,6 +93,7 @@ class Watcher:
     paths: StatePaths
     observe: Observer
     relearn: Callable[[], None]
+    rest: Callable[[], None] | None = None
     vouch: Callable[[State], None] | None = None
     in_force: bool = True
     until_settled: bool = False
@@ -291,6 +295,8 @@ class Watcher:
         steady = self.guarding.phase is WatchPhase.STEADY
         wait_s = timing.holdback_every_s if steady else timing.probation_every_s
         self._next_pair_s = time.monotonic() + wait_s
+        if self.rest is not None and wait_s >= _REST_S:
+            self.rest()
 
     def _note_tests(self) -> None:
         lines = evidence_lines(self.guarding, self.spec)
