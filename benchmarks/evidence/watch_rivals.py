@@ -19,11 +19,12 @@ from benchmarks.evidence.noise import recording
 from benchmarks.evidence.rates import share
 from benchmarks.evidence.results import Case, Row
 from benchmarks.evidence.watch_questions import Worlds
-from benchmarks.evidence.watch_world import Situation, Stream
+from benchmarks.evidence.watch_world import Situation, Stream, coin_seed
 from ktune.evidence.coin import Order, toss
 from ktune.evidence.detector import after, started
 from ktune.evidence.guard import GuardRule, judge
 from ktune.evidence.student import t_quantile
+from ktune.modes.watch.holdback import PHASE
 
 _PAIRS = 30
 _ORDER_EFFECT = 0.02
@@ -84,8 +85,8 @@ RULES = {
 
 def by_coin(name: str) -> Orders:
     """Fair orders, another sequence for each name."""
-    seed = random.Random(name).getrandbits(32)
-    return lambda draw: toss(seed, "holdback", draw)
+    seed = coin_seed(name)
+    return lambda draw: toss(seed, PHASE, draw)
 
 
 def worsenings(situation: Situation, name: str, order: Orders) -> Iterator[float]:
@@ -179,7 +180,7 @@ class LongRuns:
     years."""
 
     name: ClassVar[str] = "long-runs"
-    usual_sessions = 100
+    usual_sessions = 400
     means: ClassVar[dict[str, int]] = {"300": 300, "1000": 1000, "8760": 8760}
 
     def design(self, condition: str) -> str:

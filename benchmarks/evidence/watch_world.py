@@ -19,7 +19,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,6 +35,7 @@ from ktune.measure.window import Poll, Validity, WindowResult
 from ktune.modes.watch.diary import open_diary
 from ktune.modes.watch.holder import LeasedHolder
 from ktune.modes.watch.run import Subject, WatchOptions, find_subject, holding
+from ktune.modes.watch.spec import WatchSpec
 from ktune.modes.watch.watcher import Watcher
 from ktune.policy.freeze import FreezeOptions, freeze
 from ktune.profile.host import host_facts
@@ -140,7 +141,6 @@ class Outcome:
 
     rolled_back: bool
     pairs: int
-    begins: int
     reason: str
 
 
@@ -193,6 +193,20 @@ class KernelSource:
         return WindowResult(metrics, 0.001, Validity.VALID)
 
 
+@dataclass(frozen=True)
+class SeededSpec(WatchSpec):
+    """A watch whose coin is the session's; a real one's depends on its namespace too."""
+
+    @property
+    def seed(self) -> int:
+        return coin_seed(self.identity.policy)
+
+
+def coin_seed(name: str) -> int:
+    """Of the session of that name."""
+    return zlib.crc32(f"coin {name}".encode())
+
+
 class World:
     """A namespace and a policy for one setup; sessions one after the other. A context manager."""
 
@@ -216,7 +230,7 @@ class World:
                 holdback_every_s=0.0,
             )
             file = folder / "policy.yaml"
-            file.write_text(_policy(self.paths, self.setup))
+            file.write_text(policy_text(self.paths, self.setup))
             self._subject: Subject = find_subject(str(file), self._options, self.paths)
             stack.enter_context(self._held)
             self._stack = stack.pop_all()
@@ -234,7 +248,8 @@ class World:
         """One watch from its beginning; `name` seeds the coin and the noise."""
         holder = self._holding()
         identity = replace(holder.spec.identity, policy=name)
-        holder.spec = replace(holder.spec, identity=identity)
+        known = {item.name: getattr(holder.spec, item.name) for item in fields(WatchSpec)}
+        holder.spec = SeededSpec(**{**known, "identity": identity})
         cookie = identity.scope.cookie
         diary, guarding = open_diary(holder.spec, self.paths, on_death="baseline")
         source = KernelSource(Stream(situation, name), self._knob)
@@ -267,7 +282,6 @@ class World:
         return Outcome(
             code is ExitCode.ROLLED_BACK,
             diary.record.pairs,
-            watcher.guarding.begins,
             diary.record.reason,
         )
 
@@ -279,7 +293,8 @@ class World:
         return self._holder
 
 
-def _policy(paths: StatePaths, setup: Setup) -> str:
+def policy_text(paths: StatePaths, setup: Setup) -> str:
+    """A policy frozen from a proven study."""
     profile = parse_profile(setup.profile.encode(), file="watched.yaml")
     host = host_facts()
     study = Study.create(
