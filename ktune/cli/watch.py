@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ktune.modes.watch.run import WatchOptions
     from ktune.modes.watch.spec import WatchSpec
 
+_LEAST_INTERVAL_S = 0.1
 _TIMES = ("interval", "probation_every", "holdback_every")
 
 
@@ -97,14 +98,15 @@ def _options(args: Namespace) -> WatchOptions:
             times[name] = None if text is None else duration(text)
         except ValueError as error:
             raise UsageError(f"{option}: {error}", hint="such as 10s, 1m, 1h") from None
-        if times[name] == 0 and name == "interval":
-            raise UsageError(f"{option} must be above 0")
+    interval_s = times["interval"]
+    if interval_s is not None and interval_s < _LEAST_INTERVAL_S:
+        raise UsageError("--interval is at least 100ms")
     return WatchOptions(
         netns=args.netns,
         persisted=args.persisted,
         profile=args.profile,
         baseline_on_death=args.on_death == "baseline",
-        interval_s=times["interval"],
+        interval_s=interval_s,
         probation_every_s=times["probation_every"],
         holdback_every_s=times["holdback_every"],
         on_missing=args.on_missing,

@@ -176,6 +176,7 @@ def test_death_while_rolling_back_leaves_nothing_half_done(
 # --- what measures is gone ------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_workload_whose_program_is_gone_alerts_and_rolls_nothing_back(watched: Watched) -> None:
     running = watched.until_idle(*QUICK)
     (watched.bench.folder / "workload.sh").unlink()
@@ -299,6 +300,7 @@ def test_a_namespace_that_ends_in_a_pair_is_no_emergency(watched: Watched, net: 
     assert watched.status["lockouts"] == []
 
 
+@pytest.mark.full
 def test_a_second_watch_is_refused_before_it_applies_anything(watched: Watched) -> None:
     running = watched.until_idle()
     assert watched.run(*IDLE).code == 6

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 from pathlib import Path
 
 import pytest
 
 from ktune.errors import KtuneError, RefusedError
-from ktune.evidence.coin import not_of_the_coin, toss
+from ktune.evidence.coin import Order, not_of_the_coin, toss
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.modes.watch.holdback import PHASE
 from ktune.policy import stack
@@ -81,12 +82,29 @@ def test_the_order_of_every_pair_is_the_coins(world: Watching) -> None:
     assert len(lines) >= 11
     orders = [toss(watcher.spec.seed, PHASE, draw) for draw in range(watcher.guarding.draws)]
     assert len(set(orders)) == 2
-    import json
-
     for line in lines:
         found = json.loads(line)
         assert found["order"] == orders[found["draw"]].value
     assert not_of_the_coin  # the audit that `tune` uses works on the same tosses
+
+
+def test_the_windows_run_in_the_order_of_the_coin(world: Watching) -> None:
+    seen: list[object] = []
+    source = world.source(innocent, before=lambda n: seen.append(world.live()[FIN]), at_most=16)
+    world.watch(source)
+    lines = (world.paths.watches / world.record.id / "pairs.jsonl").read_text().splitlines()
+    for number, line in enumerate(lines):
+        first = BASELINE if json.loads(line)["order"] == Order.BASELINE_FIRST.value else POLICY
+        second = POLICY if first is BASELINE else BASELINE
+        assert seen[2 * number : 2 * number + 2] == [first[FIN], second[FIN]]
+    assert len(lines) >= 7
+
+
+def test_after_every_pair_the_policy_is_in_force_and_nobody_is_accused(world: Watching) -> None:
+    world.watch(world.source(innocent, at_most=16))
+    assert world.record.pairs >= 7
+    assert world.record.alerts == ()
+    assert world.live() == POLICY
 
 
 def test_missing_data_alerts_and_never_rolls_back(world: Watching) -> None:

@@ -18,6 +18,7 @@ from ktune.kernel.values import Value
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.measure.scope import EphemeralScope
 from ktune.measure.window import Poll, Validity, WindowResult
+from ktune.modes.watch.clocks import Clocks, TimeKeeper
 from ktune.modes.watch.diary import Diary, open_diary
 from ktune.modes.watch.holder import Holder
 from ktune.modes.watch.run import (
@@ -98,6 +99,7 @@ class Watching:
     code: ExitCode | None = None
     diary: Diary | None = None
     relearned: int = 0
+    read_clocks: Callable[[], Clocks] = Clocks.read
 
     def live(self) -> Values:
         """The two knobs as the namespace has them."""
@@ -169,6 +171,7 @@ class Watching:
                 relearn=self._relearn,
                 in_force=in_force,
                 until_settled=options.until_settled,
+                time_keeper=TimeKeeper(self.read_clocks),
             )
             try:
                 self.code = watcher.run()

@@ -13,6 +13,7 @@ MODEL = "tests/proxy/test_restore_properties.py::"
 FAULTS = "tests/faults/test_guardian_faults.py::"
 TUNABLE = "tests/kernel/test_tunable.py::"
 COIN = "tests/evidence/test_pairs_and_coin.py::"
+WATCH = "tests/modes/test_watch.py::"
 TUNING = "tests/modes/test_tuning.py::"
 SEVERAL = "tests/modes/test_several_objectives.py::"
 
@@ -194,6 +195,36 @@ MUTATIONS = (
         ),
         kills=(TUNING + "test_the_gain_comes_from_pairs_that_the_decision_did_not_see",),
         survivors=(TUNING + "test_everything_is_restored_at_the_end",),
+        slow=True,
+    ),
+    Mutation(
+        name="a holdback that forgets to return to the policy",
+        edits=(
+            Edit(
+                "ktune/modes/watch/holder.py",
+                "            with lease:\n                yield lease\n",
+                "            with lease:\n                yield lease\n"
+                "                lease.commit({})\n",
+            ),
+        ),
+        kills=(WATCH + "test_after_every_pair_the_policy_is_in_force_and_nobody_is_accused",),
+        survivors=(WATCH + "test_the_windows_run_in_the_order_of_the_coin",),
+        slow=True,
+    ),
+    Mutation(
+        name="fixed pair order in the watch: the coin is noted and not obeyed",
+        edits=(
+            Edit(
+                "ktune/modes/watch/holdback.py",
+                "            arms.reverse()\n",
+                "            pass\n",
+            ),
+        ),
+        kills=(WATCH + "test_the_windows_run_in_the_order_of_the_coin",),
+        survivors=(
+            WATCH + "test_after_every_pair_the_policy_is_in_force_and_nobody_is_accused",
+            WATCH + "test_the_order_of_every_pair_is_the_coins",
+        ),
         slow=True,
     ),
     Mutation(

@@ -46,6 +46,22 @@ def test_a_changed_value_is_not_trusted(text, old, new):
     assert re.match(r"p\.yaml:[0-9]+:1: the digest", caught.value.message)
 
 
+@pytest.mark.parametrize(
+    ("watch", "said"),
+    [
+        ({"alpha": 0.5}, "watch.alpha: expected less than 0.5, found 0.5"),
+        ({"margin": "-1%"}, "watch.margin: expected at least 0%, found '-1%'"),
+        ({"interval": "0s"}, "watch.interval: expected at least 0.1, found '0s'"),
+        ({"holdback": "1h"}, "watch: unknown key 'holdback'"),
+    ],
+)
+def test_bad_settings_of_its_watch_are_errors_with_their_place(text, watch, said):
+    with pytest.raises(ProfileError) as caught:
+        parse_policy(support.edited(text, watch=watch).encode(), path="p.yaml")
+    assert re.match(r"p\.yaml:[0-9]+:[0-9]+: ", caught.value.message)
+    assert said in caught.value.message
+
+
 @settings(max_examples=150)
 @given(data=st.data())
 def test_no_single_changed_byte_is_applied(text, data):

@@ -7,6 +7,7 @@ be set (clock_gettime(2)). Measurements that a jump cuts through mean nothing.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _SLEPT_S = 1.0
@@ -29,6 +30,23 @@ class Clocks:
             time.clock_gettime(time.CLOCK_BOOTTIME),
             time.clock_gettime(time.CLOCK_REALTIME),
         )
+
+
+class TimeKeeper:
+    """Looks at the clocks again and again. `read` is how."""
+
+    def __init__(self, read: Callable[[], Clocks] = Clocks.read) -> None:
+        self._read = read
+        self._last = read()
+
+    def jump(self, expected_s: float) -> str | None:
+        """What happened since the last look, which was to be `expected_s` ago."""
+        before, self._last = self._last, self._read()
+        return jumped(before, self._last, expected_s)
+
+    def forget(self) -> None:
+        """Look from now on: what came before was no watching."""
+        self._last = self._read()
 
 
 def jumped(before: Clocks, now: Clocks, expected_s: float) -> str | None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from ktune.errors import BusyError, ExitCode, KtuneError
+from ktune.errors import ExitCode, KtuneError
 from ktune.evidence.pairs import Arm
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.measure.window import WindowSource
@@ -39,7 +38,7 @@ from ktune.modes.machine import (
     may,
     step,
 )
-from ktune.modes.watch.clocks import Clocks, jumped
+from ktune.modes.watch.clocks import TimeKeeper
 from ktune.modes.watch.diary import Diary, evidence_lines
 from ktune.modes.watch.guarding import (
     Guarding,
@@ -51,7 +50,9 @@ from ktune.modes.watch.guarding import (
 from ktune.modes.watch.holdback import HeldBack, PairMeter
 from ktune.modes.watch.holder import Holder
 from ktune.modes.watch.interrupts import Heard
+from ktune.modes.watch.liveness import Liveness
 from ktune.modes.watch.spec import WatchSpec
+from ktune.modes.watch.tenancy import Lock, Tenancy
 from ktune.policy.hooks import fire
 from ktune.policy.rollback import NotRecorded
 from ktune.profile.configuration import HookEvent
@@ -60,18 +61,11 @@ from ktune.records import lockouts
 from ktune.records.paths import StatePaths
 from ktune.report.progress import Note, Observer
 
-_VOID_ALERT = 3
-"""So many void pairs in a row: the metrics are gone."""
-_FROZEN_ALERT = 5
-"""So many pairs in a row with the very same numbers in both windows: the metrics stand still."""
 _LOOK_IN_WINDOW_S = 0.2
 _REST_S = 300.0
 """When the next pair is further away than this, no helper of the window source waits for it."""
-_GUEST_S = 1.0
 
 _T = TypeVar("_T")
-
-Lock = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass
@@ -97,17 +91,14 @@ class Watcher:
     vouch: Callable[[State], None] | None = None
     in_force: bool = True
     until_settled: bool = False
+    time_keeper: TimeKeeper = field(default_factory=TimeKeeper)
     state: State = field(init=False)
     exit_code: ExitCode = ExitCode.OK
     _over: bool = False
-    _scope: ExitStack = field(default_factory=ExitStack)
-    _clocks: Clocks = field(default_factory=Clocks.read)
+    _liveness: Liveness = field(default_factory=Liveness)
     _next_pair_s: float = 0.0
     _last_look_s: float = 0.0
     _crossed: str | None = None
-    _voids: int = 0
-    _same: int = 0
-    _last_metrics: object = None
     _failed: KtuneError | None = None
     _ended: KeyboardInterrupt | None = None
     _said_unwritten: str = ""
@@ -116,6 +107,7 @@ class Watcher:
         mode = Mode(self.diary.record.mode)
         self.state = State(mode=mode if mode is Mode.RECOMMENDATION else Mode.IDLE)
         self.state = dataclasses.replace(self.state, conduct=self.spec.conduct)
+        self._tenancy = Tenancy(self.door, self.lock)
 
     @property
     def spec(self) -> WatchSpec:
@@ -129,8 +121,7 @@ class Watcher:
             KeyboardInterrupt: ended from outside; the policy is as its conduct says.
             KtuneError: it can't go on; everything that it knows is in the record.
         """
-        with self._scope:
-            self._scope.enter_context(self.lock())
+        with self._tenancy:
             try:
                 self._watch()
             except KeyboardInterrupt as interrupt:
@@ -181,7 +172,7 @@ class Watcher:
         found: list[Event] = [] if jump is None else [TimeJumped(jump)]
         if self._crossed is not None:
             return (*found, GuardrailCrossed(self._crossed))
-        who = self._guest()
+        who = self._tenancy.guest(self.spec)
         if who is not None:
             return (PauseAsked(who),)
         try:
@@ -201,8 +192,7 @@ class Watcher:
         self._last_look_s = now_s
 
     def _jump(self, expected_s: float) -> str | None:
-        before, self._clocks = self._clocks, Clocks.read()
-        jump = jumped(before, self._clocks, expected_s)
+        jump = self.time_keeper.jump(expected_s)
         if jump is not None:
             self.guardrails.forget()
         return jump
@@ -215,19 +205,9 @@ class Watcher:
         crossed = self.guardrails.crossed()
         if crossed is not None:
             raise Heard(GuardrailCrossed(crossed))
-        who = self._guest()
+        who = self._tenancy.guest(self.spec)
         if who is not None:
             raise Heard(PauseAsked(who))
-
-    def _guest(self) -> str | None:
-        """Who asks for the scope. A policy under our own lease can't be left alone in it."""
-        who = self.door.waiting()
-        if who is not None and not self.spec.conduct.stays_without_watcher:
-            self.door.refuse(
-                f"ktune watch holds {self.spec.identity.policy} by a lease of its own: end it first"
-            )
-            return None
-        return who
 
     def _lost(self, error: KtuneError) -> PolicyGone | LeaseFailed:
         """A write failed: because the policy's scope is gone, or for a reason to be afraid of."""
@@ -241,7 +221,7 @@ class Watcher:
 
     def _pair(self) -> None:
         """Measure one, count it, tell what it means."""
-        self._clocks = Clocks.read()
+        self.time_keeper.forget()
         self.guardrails.start_window()
         meter = PairMeter(self.holder, self.source, self._look_in_window)
         draw = self.guarding.draws
@@ -259,36 +239,27 @@ class Watcher:
         if jump is not None and held.void is not None:
             self._told(TimeJumped(jump))
         self._time_passed()
-        event = self._count(held)
+        events = self._count(held)
         self._schedule()
-        if event is not None:
-            self._told(event)
+        self._told(*events)
         self._note_tests()
-        if self._voids >= _VOID_ALERT or self._same >= _FROZEN_ALERT:
-            self._metrics_gone(held)
 
-    def _count(self, held: HeldBack) -> Event | None:
+    def _count(self, held: HeldBack) -> tuple[Event, ...]:
         if held.void is not None:
-            self._voids += 1
             self.guarding = voided(self.guarding, held.void.value)
             self.diary.pair(held, {}, self.guarding)
             self.observe(Note(f"pair {held.draw} void: {held.reason}"))
-            return None
+            gone = self._liveness.void(held.reason)
+            return () if gone is None else (MetricsGone(gone),)
         metrics = {arm: dict(window.metrics) for arm, window in held.windows.items()}
-        self._voids = 0
-        self._same = self._same + 1 if metrics == self._last_metrics else 0
-        self._last_metrics = metrics
         worsening = self.spec.worsening(metrics[Arm.BASELINE], metrics[Arm.CANDIDATE])
         load = self.spec.load(metrics[Arm.BASELINE], metrics[Arm.CANDIDATE])
         before = self.guarding
         self.guarding, event = after_pair(before, WatchedPair(worsening, load), self.spec.guard)
         self.diary.pair(held, worsening, self.guarding)
-        return event
-
-    def _metrics_gone(self, held: HeldBack) -> None:
-        why = held.reason if self._voids else "the same numbers again and again"
-        self._voids = self._same = 0
-        self._told(MetricsGone(f"no usable metrics: {why}"))
+        gone = self._liveness.measured(metrics)
+        found = (event, None if gone is None else MetricsGone(gone))
+        return tuple(item for item in found if item is not None)
 
     def _schedule(self) -> None:
         timing = self.spec.timing
@@ -359,7 +330,8 @@ class Watcher:
             case Command.TAKE_SCOPE:
                 self._take_scope()
             case Command.RELEARN:
-                self._leave_for_good()
+                self.diary.end()
+                self._tenancy.leave()
                 self.relearn()
                 self._over = True
             case Command.END:
@@ -460,32 +432,17 @@ class Watcher:
     def _pause(self, event: Event) -> None:
         """Leave the scope until the other command is done, then see what it left."""
         who = _what(event)
-        self._scope.close()
-        self.door.let_in()
-        while not self.door.done(_GUEST_S):
-            pass
+        self._tenancy.lend()
         self._handle(PauseEnded(who))
         gone = self.holder.still_there()
         if gone is not None:
             self._handle(PolicyGone(gone))
 
     def _take_scope(self) -> None:
-        """Somebody who did not ask may be quicker than we are."""
-        while True:
-            try:
-                self._scope.enter_context(self.lock())
-                break
-            except BusyError:
-                time.sleep(_GUEST_S)
-        self._clocks = Clocks.read()
+        self._tenancy.take_back()
+        self.time_keeper.forget()
         self._last_look_s = time.monotonic()
         self.guardrails.forget()
-
-    def _leave_for_good(self) -> None:
-        """A new search needs the scope and finds no watch there."""
-        self.diary.end()
-        self.door.__exit__(None, None, None)
-        self._scope.close()
 
 
 def _what(event: Event) -> str:
