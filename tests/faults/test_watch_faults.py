@@ -280,6 +280,25 @@ def test_a_regression_is_rolled_back_although_the_disk_is_full(
         assert watched.status["policies"] == []
 
 
+@pytest.mark.full
+def test_without_a_free_process_the_watch_waits_for_better_times(watched: Watched) -> None:
+    with resources.v1_cgroup("pids") as cgroup:
+        if cgroup is None:
+            pytest.skip("no cgroup v1 pids controller")
+        running = watched.bench.start(*watched.words(*QUICK), joins=[cgroup])
+        wait_until(lambda: watched.pairs >= 1 or not running.alive, 60)
+        resources.limit(cgroup, "pids.max", 1)
+        wait_until(lambda: bool(watched.record["alerts"]) or not running.alive, 60)
+        assert running.alive, running.end().err
+        assert watched.record["mode"] == "recommendation"
+        resources.limit(cgroup, "pids.max", "max")
+        pairs = watched.pairs
+        wait_until(lambda: watched.pairs > pairs or not running.alive, 60)
+        running.signal(signal.SIGTERM)
+        assert running.end().code == 143
+        assert watched.live == POLICY
+
+
 def test_a_namespace_that_ends_ends_the_watch(watched: Watched, net: Net) -> None:
     running = watched.until_idle()
     net.close()

@@ -7,6 +7,7 @@ baseline returns when it dies (`--on-death=baseline`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from ktune.modes.watch.spec import WatchSpec
 from ktune.policy import stack
 from ktune.policy.live import read_live
 from ktune.policy.rollback import roll_back
+from ktune.policy.scope import ScopeIdentity, cookie_of
 from ktune.policy.stack import StackEntry
 from ktune.proxy.client import Lease, LeaseRequest, open_lease
 from ktune.proxy.model import LeaseTunable
@@ -100,7 +102,7 @@ class CommittedHolder:
 
     def still_there(self) -> str | None:
         """Somebody may have rolled it back, its namespace may have ended."""
-        if not self._entry.scope.alive():
+        if _ended(self._entry.scope):
             return "its scope has ended"
         for other in stack.readable(self._paths):
             if other.file_name == self._entry.file_name and other.digest == self._entry.digest:
@@ -191,6 +193,16 @@ def _drifted(spec: WatchSpec, live: Mapping[str, Value | None]) -> dict[str, Val
         if live[key] is not None and live[key] != knob.policy and not knob.kernel_moves:
             found[key] = live[key]
     return found
+
+
+def _ended(scope: ScopeIdentity) -> bool:
+    """A namespace that can't be looked into now (no free process) has not ended."""
+    if scope.alive():
+        return False
+    if scope.ref is None or not os.path.exists(scope.ref.netns):
+        return True
+    cookie = cookie_of(scope.ref)
+    return cookie is not None and cookie != scope.cookie
 
 
 def _who() -> str:
