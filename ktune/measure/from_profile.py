@@ -15,7 +15,7 @@ from ktune.measure.specs import (
 )
 from ktune.profile import workload as model
 from ktune.profile.errors import did_you_mean
-from ktune.profile.metrics import OutputMetric
+from ktune.profile.metrics import EnergyMetric, OutputMetric, RatioMetric
 
 _BUNDLED_PREFIX = "ktune-"
 BUNDLED = {
@@ -40,7 +40,7 @@ def workload_spec(workload: model.Workload) -> WorkloadSpec:
         metrics=tuple(
             _metric(name, metric)
             for name, metric in workload.metrics.items()
-            if isinstance(metric, OutputMetric)
+            if isinstance(metric, OutputMetric | EnergyMetric | RatioMetric)
         ),
         bundled=bundled,
         user=workload.user,
@@ -61,7 +61,13 @@ def link_spec(service: model.LinkService) -> LinkSpec:
     )
 
 
-def _metric(name: str, metric: OutputMetric) -> MetricSpec:
+def _metric(name: str, metric: OutputMetric | EnergyMetric | RatioMetric) -> MetricSpec:
+    if isinstance(metric, EnergyMetric):
+        energy = MetricSource.ENERGY if metric.how == "total" else MetricSource.POWER
+        return MetricSpec(name, energy, metric.counter, metric.unit, metric.plausible)
+    if isinstance(metric, RatioMetric):
+        parts = f"{metric.of}/{metric.per}"
+        return MetricSpec(name, MetricSource.RATIO, parts, metric.unit, metric.plausible)
     source = MetricSource(metric.source.value)
     return MetricSpec(name, source, metric.field or name, metric.unit, metric.plausible)
 

@@ -23,20 +23,31 @@ class MetricError(ValueError):
     """A metric is missing, no number, or outside its plausible range."""
 
 
-def extract(specs: Iterable[MetricSpec], stdout: str, duration_s: float) -> dict[str, float]:
-    """All metrics of one window.
+def extract(
+    specs: Iterable[MetricSpec],
+    stdout: str,
+    duration_s: float,
+    joules: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """All metrics of one window; `joules` by the name of the counter.
 
     Raises:
         MetricError: the first one that can't be used, and why.
     """
     document: Any = None
     pairs: Mapping[str, str] | None = None
-    found = {}
-    for spec in specs:
+    found: dict[str, float] = {}
+    for spec in sorted(specs, key=lambda item: item.source is MetricSource.RATIO):
         name = spec.field or spec.name
         match spec.source:
             case MetricSource.DURATION:
                 value = duration_s
+            case MetricSource.ENERGY:
+                value = _joules(spec, joules)
+            case MetricSource.POWER:
+                value = _joules(spec, joules) / duration_s
+            case MetricSource.RATIO:
+                value = ratio(spec, found)
             case MetricSource.KEY_VALUE:
                 pairs = key_values(stdout) if pairs is None else pairs
                 if name not in pairs:
@@ -47,6 +58,22 @@ def extract(specs: Iterable[MetricSpec], stdout: str, duration_s: float) -> dict
                 value = _json_number(spec, walk(spec, document, name))
         found[spec.name] = plausible(spec, value)
     return found
+
+
+def ratio(spec: MetricSpec, found: Mapping[str, float]) -> float:
+    """One metric by another. Raises MetricError where one is missing or the lower one is 0."""
+    of, _, per = spec.field.partition("/")
+    if of not in found or per not in found:
+        raise MetricError(f"metric {spec.name}: {of} or {per} is missing")
+    if found[per] == 0:
+        raise MetricError(f"metric {spec.name}: {per} is 0")
+    return found[of] / found[per]
+
+
+def _joules(spec: MetricSpec, joules: Mapping[str, float] | None) -> float:
+    if joules is None or spec.field not in joules:
+        raise MetricError(f"metric {spec.name}: no energy was read")
+    return joules[spec.field]
 
 
 def key_values(text: str) -> dict[str, str]:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import errno
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from ktune.errors import KtuneError, RefusedError
+from ktune.kernel.energy import EnergyMeter, NoEnergy, counters
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure import host_load
 from ktune.measure.job import Job, Outcome, job_fields
@@ -25,6 +26,8 @@ from ktune.measure.specs import (
     DropPageCache,
     FlushTcpMetrics,
     HostLimits,
+    MetricSource,
+    MetricSpec,
     Reset,
     ResetCommand,
     WorkloadSpec,
@@ -60,6 +63,7 @@ class CommandSource:
         self._limits = limits or HostLimits()
         self._account = account_for(workload.user)
         self._spawner = Spawner()
+        self._joules: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         """Starts the helper, which takes longer than most workloads' first words."""
@@ -91,7 +95,12 @@ class CommandSource:
                 return _void(problem)
         _sleep(self._workload.settle_s, poll)
         before = host_load.sample()
-        outcome = self._measure(poll)
+        try:
+            meters = energy_meters(self._workload.metrics)
+            outcome = self._measure(poll)
+            self._joules = {name: meter.joules() for name, meter in meters.items()}
+        except NoEnergy as error:
+            return _void(str(error))
         environment = host_load.between(before, host_load.sample())
         return (
             self._void_if_unwell(outcome, environment)
@@ -145,7 +154,9 @@ class CommandSource:
         if outcome.exit_code:
             return result(Validity.CANDIDATE_FAILED, _ending(outcome) + _said(outcome))
         try:
-            metrics = extract(self._workload.metrics, outcome.stdout, outcome.duration_s)
+            metrics = extract(
+                self._workload.metrics, outcome.stdout, outcome.duration_s, self._joules
+            )
         except MetricError as error:
             return result(Validity.CANDIDATE_FAILED, str(error) + _said(outcome))
         return result(Validity.VALID, metrics=metrics)
@@ -186,6 +197,16 @@ class CommandSource:
         if self._scope is None:
             return {"netns": "", "userns": ""}
         return {"netns": self._scope.netns, "userns": self._scope.userns or ""}
+
+
+def energy_meters(metrics: Iterable[MetricSpec]) -> dict[str, EnergyMeter]:
+    """By name of the counter; they run from now on. Raises NoEnergy."""
+    wanted = {
+        metric.field
+        for metric in metrics
+        if metric.source in (MetricSource.ENERGY, MetricSource.POWER)
+    }
+    return {name: EnergyMeter(counters(name)) for name in wanted}
 
 
 def _refuse_if_permanent(outcome: Outcome, what: str) -> None:

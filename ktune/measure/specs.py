@@ -20,6 +20,12 @@ class MetricSource(StrEnum):
     into its last line that is a JSON object."""
     DURATION = "duration"
     """The run time of the command in seconds; needs no output."""
+    ENERGY = "energy"
+    """Joules while the command ran; `field` names one counter."""
+    POWER = "power"
+    """... by its run time: watts."""
+    RATIO = "ratio"
+    """One metric by another: `field` is `OF/PER`."""
 
 
 @dataclass(frozen=True)

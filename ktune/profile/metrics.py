@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from ktune.profile.errors import did_you_mean, shown
-from ktune.profile.fields import AbsolutePath, Duration, Model, Number, Text, wrong
+from ktune.profile.fields import AbsolutePath, Duration, Model, Name, Number, Text, wrong
 from ktune.profile.urls import parse_metrics_url
 
 MAX_PATTERN = 500
@@ -42,6 +42,10 @@ class MetricSource(StrEnum):
     """Lines appended to a log."""
     COMMAND = "command"
     """A number that a program prints, run once for each sample."""
+    ENERGY = "energy"
+    """Energy that the processors took (RAPL or hwmon)."""
+    RATIO = "ratio"
+    """One metric by another."""
 
 
 class MetricBase(Model):
@@ -331,6 +335,41 @@ class CommandMetric(MetricBase):
         return self
 
 
+class EnergyMetric(MetricBase):
+    """Energy of a window; of a command and of an attached service."""
+
+    tags: ClassVar[frozenset[str]] = frozenset({"from energy"})
+
+    source: Literal[MetricSource.ENERGY] = Field(
+        alias="from", description="RAPL, else hwmon.", examples=["energy"]
+    )
+    counter: Text = Field(
+        default="",
+        max_length=64,
+        description="One counter by its name (package-0, psys, dram, a hwmon label); all packages "
+        "where not given.",
+        examples=["package-0"],
+    )
+    how: Literal["total", "rate"] = Field(
+        default="total",
+        alias="as",
+        description="total: joules of the window; rate: watts.",
+        examples=["rate"],
+    )
+
+
+class RatioMetric(MetricBase):
+    """One metric by another: work per joule."""
+
+    tags: ClassVar[frozenset[str]] = frozenset({"from two metrics"})
+
+    source: Literal[MetricSource.RATIO] = Field(
+        alias="from", description="One metric by another.", examples=["ratio"]
+    )
+    of: Name = Field(description="The metric above the line.", examples=["requests"])
+    per: Name = Field(description="The metric below the line.", examples=["joules"])
+
+
 _MEMBERS: dict[str, type[MetricBase]] = {
     MetricSource.KEY_VALUE: OutputMetric,
     MetricSource.JSON: OutputMetric,
@@ -341,6 +380,8 @@ _MEMBERS: dict[str, type[MetricBase]] = {
     MetricSource.PROMETHEUS: PrometheusMetric,
     MetricSource.LOG: LogMetric,
     MetricSource.COMMAND: CommandMetric,
+    MetricSource.ENERGY: EnergyMetric,
+    MetricSource.RATIO: RatioMetric,
 }
 
 
@@ -369,6 +410,9 @@ def _known_source(value: object) -> object:
     return value
 
 
+SharedMetric = EnergyMetric | RatioMetric
+"""A metric that commands and attached services have alike."""
+
 LiveMetric = ProcMetric | PsiMetric | CgroupMetric | PrometheusMetric | LogMetric | CommandMetric
 """A metric of a service that runs."""
 
@@ -379,7 +423,9 @@ Metric = Annotated[
     | Annotated[CgroupMetric, Tag("from the cgroup")]
     | Annotated[PrometheusMetric, Tag("from prometheus")]
     | Annotated[LogMetric, Tag("from a log")]
-    | Annotated[CommandMetric, Tag("from a program")],
+    | Annotated[CommandMetric, Tag("from a program")]
+    | Annotated[EnergyMetric, Tag("from energy")]
+    | Annotated[RatioMetric, Tag("from two metrics")],
     Discriminator(_tag),
     BeforeValidator(_known_source),
 ]

@@ -17,6 +17,7 @@ from ktune.kernel.values import Value
 from ktune.profile import bounds, choices, couplings, ranges, tuners
 from ktune.profile.attach_notes import attach_notes
 from ktune.profile.bounds import Case, Limits, NothingToSearchError, Space, WrongForKnobError
+from ktune.profile.energy import without_energy
 from ktune.profile.errors import PlanRefusedError, Problem, ProfileError
 from ktune.profile.estimate import estimate
 from ktune.profile.feasible import impossible
@@ -49,7 +50,7 @@ def resolve(
     RefusedError (the scope can't be entered).
     """
     passed = pass_gates(profile, catalog, metric_hosts)
-    refused = [*misfits(profile, host), *passed.refused]
+    refused = [*misfits(profile, host), *passed.refused, *without_energy(profile)]
     if refused:
         raise PlanRefusedError(refused)
     observed = observe(

@@ -26,6 +26,8 @@ _INHERITABLE = frozenset(
         "PrometheusMetric",
         "LogMetric",
         "CommandMetric",
+        "EnergyMetric",
+        "RatioMetric",
     }
 )
 """Mappings that `extends` fills up: in a single file any key may be absent."""

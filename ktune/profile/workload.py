@@ -22,7 +22,7 @@ from ktune.profile.fields import (
     Whole,
     wrong,
 )
-from ktune.profile.metrics import Metric, OutputMetric
+from ktune.profile.metrics import EnergyMetric, Metric, OutputMetric, RatioMetric
 
 
 class LinkService(Model):
@@ -255,6 +255,7 @@ class Workload(Model):
                 raise wrong(
                     f"{shown(name)} can't name an environment variable", at=("env", name), key=True
                 )
+        self._check_ratios()
         if self.attach is None:
             self._check_command()
         else:
@@ -268,6 +269,18 @@ class Workload(Model):
             raise ValueError("this workload is a command")
         return self.measure
 
+    def _check_ratios(self) -> None:
+        for name, metric in self.metrics.items():
+            if not isinstance(metric, RatioMetric):
+                continue
+            for key in ("of", "per"):
+                part = getattr(metric, key)
+                if part not in self.metrics:
+                    near = did_you_mean(part, self.metrics)
+                    raise wrong(f"unknown metric {shown(part)}{near}", at=("metrics", name, key))
+                if isinstance(self.metrics[part], RatioMetric):
+                    raise wrong("a ratio of a ratio", at=("metrics", name, key))
+
     def _check_command(self) -> None:
         if not self.command:
             raise wrong("give a command to run, or attach to a service")
@@ -280,7 +293,7 @@ class Workload(Model):
                 at=("measure",),
             )
         for name, metric in self.metrics.items():
-            if not isinstance(metric, OutputMetric):
+            if not isinstance(metric, OutputMetric | EnergyMetric | RatioMetric):
                 raise wrong(
                     f"`from: {metric.source.value}` is for a workload with `attach`",
                     at=("metrics", name, "from"),

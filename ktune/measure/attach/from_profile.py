@@ -5,6 +5,7 @@ from __future__ import annotations
 from ktune.measure.attach.specs import (
     AttachSpec,
     CgroupField,
+    Energy,
     LiveMetric,
     LogLines,
     Origin,
@@ -12,6 +13,7 @@ from ktune.measure.attach.specs import (
     PrintedNumber,
     ProcField,
     PrometheusSeries,
+    Ratio,
     Reduction,
     TargetKind,
     TargetSpec,
@@ -49,15 +51,21 @@ def _target(attach: Attach) -> TargetSpec:
     return next(TargetSpec(kind, str(name)) for kind, name in named if name is not None)
 
 
-def _metric(name: str, metric: model.LiveMetric) -> LiveMetric:
+def _metric(name: str, metric: model.LiveMetric | model.SharedMetric) -> LiveMetric:
     how: Reduction | None = None
-    if not isinstance(metric, model.PsiMetric) and metric.how is not None:
+    if isinstance(metric, model.EnergyMetric):
+        how = Reduction(metric.how)
+    elif not isinstance(metric, model.PsiMetric | model.RatioMetric) and metric.how is not None:
         how = _REDUCTIONS.get(metric.how.value) or Reduction(metric.how.value)
     return LiveMetric(name, _origin(name, metric), how, metric.unit, metric.plausible)
 
 
-def _origin(name: str, metric: model.LiveMetric) -> Origin:
+def _origin(name: str, metric: model.LiveMetric | model.SharedMetric) -> Origin:
     match metric:
+        case model.EnergyMetric():
+            return Energy(metric.counter)
+        case model.RatioMetric():
+            return Ratio(metric.of, metric.per)
         case model.ProcMetric():
             return ProcField(metric.file, metric.field)
         case model.PsiMetric():

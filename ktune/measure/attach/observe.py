@@ -78,7 +78,8 @@ def reduced(
     first, last = observations[0], observations[-1]
     if isinstance(first, Counted) and isinstance(last, Counted):
         counted = [item for item in observations if isinstance(item, Counted)]
-        return rate(counted)
+        per_second = rate(counted)
+        return per_second * (last.at_s - first.at_s) if how is Reduction.TOTAL else per_second
     if isinstance(first, Bucketed) and isinstance(last, Bucketed):
         if quantile is None:
             raise MissingData("a histogram needs a quantile")

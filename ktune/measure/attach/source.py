@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from ktune.errors import RefusedError
+from ktune.kernel.energy import EnergyMeter, NoEnergy, counters
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure import host_load
 from ktune.measure.attach.helper_client import Helper
@@ -25,11 +26,13 @@ from ktune.measure.attach.printed import look_at_programs
 from ktune.measure.attach.probes import look_at_kernel
 from ktune.measure.attach.specs import (
     AttachSpec,
+    Energy,
     LiveMetric,
     LogLines,
     MissingData,
     PrintedNumber,
     PrometheusSeries,
+    Ratio,
 )
 from ktune.measure.attach.target import ServiceProcess, Target
 from ktune.measure.metrics import MetricError
@@ -82,6 +85,7 @@ class AttachSource:
         self.latest = Readings()
         self._between: _Window | None = None
         self._in_window = False
+        self._meters: dict[Energy, EnergyMeter] = {}
         try:
             oldest = self._target.look()[0]
         except MissingData as missing:
@@ -197,7 +201,9 @@ class AttachSource:
             if isinstance(metric.origin, LogLines):
                 new = lines[metric.origin.path]
                 found[metric.name] = look_at_log(metric.origin, new, self._helper, poll)
-            elif not isinstance(metric.origin, PrometheusSeries | PrintedNumber):
+            elif isinstance(metric.origin, Energy):
+                found[metric.name] = self._look_at_energy(metric.origin)
+            elif not isinstance(metric.origin, PrometheusSeries | PrintedNumber | Ratio):
                 found[metric.name] = look_at_kernel(metric, self._target, processes)
                 poll()
         found |= look_at_pages(metrics, self._helper, poll)
@@ -205,17 +211,35 @@ class AttachSource:
         for name, observation in found.items():
             window.looks.setdefault(name, []).append(observation)
 
+    def _look_at_energy(self, origin: Energy) -> Counted:
+        try:
+            if origin not in self._meters:
+                self._meters[origin] = EnergyMeter(counters(origin.counter))
+            joules = self._meters[origin].joules()
+        except NoEnergy as error:
+            raise MissingData(str(error)) from error
+        return Counted(time.monotonic(), {"": joules})
+
     def _reduce(self, window: _Window) -> dict[str, float]:
-        return {
+        found = {
             metric.name: _believed(metric, window.looks[metric.name])
             for metric in self._spec.metrics
+            if not isinstance(metric.origin, Ratio)
         }
+        for metric in self._spec.metrics:
+            if isinstance(metric.origin, Ratio):
+                found[metric.name] = _plausible(metric, _ratio(metric.origin, found))
+        return found
 
     def _over_the_latest(self, window: _Window) -> Readings:
-        metrics = {}
-        for metric in self._spec.metrics:
+        metrics: dict[str, float] = {}
+        for metric in sorted(self._spec.metrics, key=lambda item: isinstance(item.origin, Ratio)):
             try:
-                metrics[metric.name] = _reduced(metric, window.looks[metric.name][-2:])
+                metrics[metric.name] = (
+                    _ratio(metric.origin, metrics)
+                    if isinstance(metric.origin, Ratio)
+                    else _reduced(metric, window.looks[metric.name][-2:])
+                )
             except (MissingData, MetricError):
                 continue  # nothing to go by: no guardrail is crossed by it
         return Readings(time.monotonic(), metrics)
@@ -255,11 +279,23 @@ def _believed(metric: LiveMetric, looks: list[Observation]) -> float:
         raise MissingData(f"metric {metric.name}: {missing}") from None
     except MetricError as error:
         raise MetricError(f"metric {metric.name}: {error}") from None
-    low, high = metric.plausible
-    if value == 0 and low > 0 and isinstance(looks[-1], Counted | Logged):
+    if value == 0 and metric.plausible[0] > 0 and isinstance(looks[-1], Counted | Logged):
         raise MissingData(
             f"metric {metric.name} did not move: its source is frozen, or nobody uses the service"
         )
+    return _plausible(metric, value)
+
+
+def _ratio(origin: Ratio, found: Mapping[str, float]) -> float:
+    if origin.of not in found or origin.per not in found:
+        raise MissingData(f"{origin.of} by {origin.per}: one of them is missing")
+    if found[origin.per] == 0:
+        raise MissingData(f"{origin.of} by {origin.per}: {origin.per} is 0")
+    return found[origin.of] / found[origin.per]
+
+
+def _plausible(metric: LiveMetric, value: float) -> float:
+    low, high = metric.plausible
     if not low <= value <= high:
         unit = f" {metric.unit}" if metric.unit else ""
         raise MetricError(

@@ -39,6 +39,7 @@ class Reduction(StrEnum):
     VALUE = "value"
     MEDIAN = "median"
     P99 = "p99"
+    TOTAL = "total"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,31 @@ class PrintedNumber:
     timeout_s: float
 
 
-Origin = ProcField | PressureShare | CgroupField | PrometheusSeries | LogLines | PrintedNumber
+@dataclass(frozen=True)
+class Energy:
+    """Energy of the machine's processors, or one counter by its name."""
+
+    counter: str = ""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One metric by another."""
+
+    of: str
+    per: str
+
+
+Origin = (
+    Energy
+    | Ratio
+    | ProcField
+    | PressureShare
+    | CgroupField
+    | PrometheusSeries
+    | LogLines
+    | PrintedNumber
+)
 
 
 @dataclass(frozen=True)
