@@ -58,8 +58,9 @@ class ApplyPlan:
         return self.checked.policy.document.name
 
 
-def plan_apply(policy: LoadedPolicy, *, netns: str | None) -> ApplyPlan:
-    """Check everything and read the live values.
+def plan_apply(policy: LoadedPolicy, *, netns: str | None, despite_age: bool = False) -> ApplyPlan:
+    """Check everything and read the live values. `despite_age`: what is in force already does not
+    end with its date.
 
     Raises:
         RefusedError: it must not be applied here (exit 4).
@@ -70,7 +71,7 @@ def plan_apply(policy: LoadedPolicy, *, netns: str | None) -> ApplyPlan:
         policy,
         host=host_facts(),
         catalog=load_catalog(),
-        now=datetime.now(UTC),
+        now=None if despite_age else datetime.now(UTC),
         in_namespace=not scope.is_host,
     )
     live = read_live((knob.tunable for knob in checked.knobs), scope.ref)

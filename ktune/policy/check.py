@@ -62,10 +62,10 @@ def check(
     *,
     host: HostFacts,
     catalog: Catalog,
-    now: datetime,
+    now: datetime | None,
     in_namespace: bool,
 ) -> CheckedPolicy:
-    """Every knob resolved, or all reasons why not.
+    """Every knob resolved, or all reasons why not. Without `now` its age does not matter.
 
     Raises:
         PlanRefusedError: the policy does not fit, is too old, or names what it must not (exit 4).
@@ -83,9 +83,11 @@ def check(
     return CheckedPolicy(policy, tuple(knobs))
 
 
-def _host_problems(policy: LoadedPolicy, host: HostFacts, now: datetime) -> Iterator[Problem]:
+def _host_problems(
+    policy: LoadedPolicy, host: HostFacts, now: datetime | None
+) -> Iterator[Problem]:
     document = policy.document
-    if now > clock.moment(document.not_after):
+    if now is not None and now > clock.moment(document.not_after):
         yield Problem(
             policy.mark("not_after"),
             f"the policy was valid until {document.not_after}: tune again, or freeze its study "

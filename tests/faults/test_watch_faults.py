@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,19 @@ def test_a_signal_ends_the_watch_and_leaves_the_policy(
     assert watched.live == POLICY
     assert watched.record["reason"].startswith("unguarded")
     assert not watched.guarded
+
+
+@pytest.mark.full
+def test_whenever_a_watch_is_ended_what_it_found_in_force_stays(watched: Watched) -> None:
+    """Also between its start and its first look."""
+    assert watched.bench.run("apply", str(watched.file), "--yes").code == 0
+    for tenths in range(2, 20, 2):
+        running = watched.start(*IDLE)
+        time.sleep(tenths / 10)
+        running.signal(signal.SIGTERM)
+        assert running.end().code in (143, -15)  # -15: before ktune listens
+        assert watched.live == POLICY
+        assert len(watched.status["policies"]) == 1
 
 
 @pytest.mark.full
@@ -398,8 +412,6 @@ def told(watched: Watched) -> list[str]:
 
 
 def stands_still(file: Path) -> bool:
-    import time
-
     size = file.stat().st_size
     time.sleep(1.5)
     return file.stat().st_size == size

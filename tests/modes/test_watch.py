@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from ktune.policy.load import load_policy
 from ktune.policy.rollback import roll_back
 from ktune.proxy.locks import scope_lock
 from ktune.records import lockouts
+from ktune.records.watches import write_watch
 
 from .rig import FIN
 from .watching import BASELINE, POLICY, QUICK, Values, Watching, watching
@@ -221,12 +223,45 @@ def test_a_watch_that_was_ended_goes_on_where_it_was(world: Watching) -> None:
     assert again.guarding.draws >= draws
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("another", [{"kernel": "5.10.0-old"}, {"boot_id": "earlier"}])
+def test_under_another_kernel_or_boot_the_probation_begins_again(
+    world: Watching, another: dict[str, str]
+) -> None:
+    settled = dataclasses.replace(QUICK, until_settled=True)
+    world.watch(world.source(innocent, noise=0.02), settled)
+    write_watch(world.paths, dataclasses.replace(world.record, **another))
+    watcher = world.watch(world.source(innocent, noise=0.02, at_most=4))
+    assert world.record.phase == "probation"
+    assert watcher.guarding.counted == 2
+    assert watcher.guarding.draws > 8
+
+
 def test_relearning_begins_when_the_scope_is_free(world: Watching) -> None:
     world.watch(world.source(guilty, noise=0.02), dataclasses.replace(QUICK, relearn=True))
     assert world.relearned == 1
     assert world.record.mode == "learning"
     with scope_lock(world.paths, netns_cookie=world.scope.cookie, what="tune"):
         pass
+
+
+def test_a_policy_in_force_is_watched_beyond_its_date_and_no_other(
+    world: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.apply()
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime(2300, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr("ktune.policy.apply.datetime", Later)
+    options = dataclasses.replace(QUICK, netns=world.scope.ref.netns)
+    assert world.subject(options).entry is not None
+    (entry,) = stack.readable(world.paths)
+    roll_back(entry, paths=world.paths)
+    with pytest.raises(RefusedError, match="valid until"):
+        world.subject(options)
 
 
 def test_under_a_lease_the_baseline_returns_with_the_watch(world: Watching) -> None:

@@ -118,7 +118,7 @@ def watch_policy(
 def find_subject(argument: str | None, options: WatchOptions, paths: StatePaths) -> Subject:
     """Checks everything and touches nothing. Raises KtuneError."""
     policy, netns = _policy(argument, options, paths)
-    plan = plan_apply(policy, netns=netns)
+    plan = _plan(policy, netns, paths)
     refuse_locked_out(plan, paths, despite=options.despite_lock_out)
     entry = entry_in_force(plan, paths)
     if entry is None:
@@ -141,6 +141,16 @@ def find_subject(argument: str | None, options: WatchOptions, paths: StatePaths)
         update={name: value for name, value in given.items() if value is not None}
     )
     return Subject(plan, _profile(policy, options, paths), settings, entry)
+
+
+def _plan(policy: LoadedPolicy, netns: str | None, paths: StatePaths) -> ApplyPlan:
+    """A policy that is in force is watched however old it is: unguarded it would be worse."""
+    digest = policy.document.digest
+    if any(entry.digest == digest and entry.scope.alive() for entry in stack.readable(paths)):
+        plan = plan_apply(policy, netns=netns, despite_age=True)
+        if entry_in_force(plan, paths) is not None:
+            return plan
+    return plan_apply(policy, netns=netns)
 
 
 def spec_of(subject: Subject, knobs: tuple[WatchedKnob, ...], *, stays: bool) -> WatchSpec:
