@@ -9,13 +9,16 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.faults import resources
-from tests.faults.commands import Bench
+from tests.faults.commands import FIN, RATE, Bench
 from tests.faults.watched import (
     GUILTY,
     IDLE,
@@ -243,6 +246,60 @@ def test_a_workload_that_crashes_now_and_then_costs_pairs_only(watched: Watched)
     done = watched.run(*QUICK, "--until-settled")
     assert done.code == 0, done.err
     assert any(line["void"] for line in lines(watched))
+    assert watched.live == POLICY
+
+
+SERVICE = "ktune-served"
+ATTACHED = f"""
+ktune: 1
+kind: profile
+name: attached
+scope: SCOPE
+workload:
+  attach: {{process: {SERVICE}}}
+  measure: {{for: 400ms, every: 100ms}}
+  renews: [new_socket]
+  metrics: {{written: {{from: proc, file: io, field: wchar, unit: B/s, plausible: [1, 1e9]}}}}
+knobs: {{sysctl: {{{FIN}: {{range: [10, 200]}}, {RATE}: {{range: [1001, 1999]}}}}}}
+objectives: [{{metric: written, direction: maximize}}]
+"""
+
+
+@contextmanager
+def service(folder: Path, net: Net) -> Iterator[None]:
+    """A process of that name in the namespace that writes a little, all the time."""
+    program = folder / SERVICE
+    if not program.exists():
+        shutil.copy("/bin/sh", program)
+    loop = "while :; do printf xxxxxxxx > /dev/null; sleep 0.01; done"
+    entering = ("nsenter", f"--net={net.ref.netns}")
+    process = subprocess.Popen([*entering, str(program), "-c", loop], start_new_session=True)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.full
+def test_a_service_that_restarts_costs_pairs_and_the_watch_finds_it_again(
+    watched: Watched, tmp_path: Path
+) -> None:
+    profile = tmp_path / "attached.yaml"
+    profile.write_text(ATTACHED.replace("SCOPE", f"{{netns: {watched.net.ref.netns}}}"))
+    words = ("watch", str(watched.file), "--profile", str(profile), *QUICK)
+    with service(tmp_path, watched.net):
+        running = watched.bench.start(*words)
+        wait_until(lambda: watched.pairs >= 1 or not running.alive, 60)
+        assert running.alive, running.end().err
+    wait_until(lambda: bool(watched.record["alerts"]) or not running.alive, 60)
+    assert running.alive, running.end().err
+    assert watched.record["mode"] == "recommendation"
+    with service(tmp_path, watched.net):
+        before = watched.pairs
+        wait_until(lambda: watched.pairs > before or not running.alive, 60)
+        running.signal(signal.SIGTERM)
+        assert running.end().code == 143
     assert watched.live == POLICY
 
 
