@@ -16,9 +16,10 @@ import os
 import random
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -33,13 +34,14 @@ from ktune.measure.guardrails.watch import Guardrails
 from ktune.measure.scope import EphemeralScope
 from ktune.measure.window import Poll, Validity, WindowResult
 from ktune.modes.watch.diary import open_diary
-from ktune.modes.watch.holder import LeasedHolder
+from ktune.modes.watch.holder import LEASE_S, LeasedHolder
 from ktune.modes.watch.run import Subject, WatchOptions, find_subject, holding
 from ktune.modes.watch.spec import WatchSpec
 from ktune.modes.watch.watcher import Watcher
 from ktune.policy.freeze import FreezeOptions, freeze
 from ktune.profile.host import host_facts
 from ktune.profile.load import parse_profile
+from ktune.proxy.client import LeaseLost
 from ktune.proxy.locks import scope_lock
 from ktune.proxy.pause import PauseDoor
 from ktune.records.paths import StatePaths
@@ -59,6 +61,7 @@ BASELINE: dict[str, Value] = {KNOB: 60}
 POLICY: dict[str, Value] = {KNOB: 30}
 METRICS = ("speed", "latency", "cost")
 """To maximise; to minimise; to minimise."""
+_FRESH_S = LEASE_S / 3
 
 _PROFILE = f"""
 ktune: 1
@@ -215,6 +218,7 @@ class World:
         self._stack = ExitStack()
         self._held = ExitStack()
         self._holder: LeasedHolder | None = None
+        self._used_s = 0.0
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -232,7 +236,6 @@ class World:
             file = folder / "policy.yaml"
             file.write_text(policy_text(self.paths, self.setup))
             self._subject: Subject = find_subject(str(file), self._options, self.paths)
-            stack.enter_context(self._held)
             self._stack = stack.pop_all()
         return self
 
@@ -242,6 +245,7 @@ class World:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._let_go()
         self._stack.close()
 
     def watch(self, situation: Situation, name: str) -> Outcome:
@@ -275,9 +279,9 @@ class World:
                 code = watcher.run()
             except SessionOver:
                 code = None
+        self._used_s = time.monotonic()
         if code is not ExitCode.OK:
-            self._held.close()  # the lease ended with the watch
-            self._holder = None
+            self._let_go()  # the lease ended with the watch
         shutil.rmtree(watch_folder(self.paths, diary.record.id))
         return Outcome(
             code is ExitCode.ROLLED_BACK,
@@ -286,11 +290,20 @@ class World:
         )
 
     def _holding(self) -> LeasedHolder:
+        """The holder of the last session, unless its lease may have run out since."""
+        if time.monotonic() - self._used_s > _FRESH_S:
+            self._let_go()
         if self._holder is None:
             holder, _ = self._held.enter_context(holding(self._subject, self._options, self.paths))
             assert isinstance(holder, LeasedHolder)
             self._holder = holder
         return self._holder
+
+    def _let_go(self) -> None:
+        """End the lease; one that has run out is over already."""
+        with suppress(LeaseLost):
+            self._held.close()
+        self._holder = None
 
 
 def policy_text(paths: StatePaths, setup: Setup) -> str:

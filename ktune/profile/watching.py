@@ -17,7 +17,8 @@ class LoadBand(Model):
     )
     factor: Annotated[Number, Field(gt=1, le=1000)] = Field(
         default=2.5,
-        description="A load off the test's by more than this factor begins a new test.",
+        description="Pairs whose load is off by more than this factor belong to another test, "
+        "which goes on when its load returns.",
         examples=[2.5],
     )
 
