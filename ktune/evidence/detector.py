@@ -69,8 +69,8 @@ def after(detector: Detector, worsening: float | None, margin: float = 0.0) -> D
     Source: Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework for sequential change
     detection", New England Journal of Statistics in Data Science 2, 2024 (arXiv 2203.03532), their
     e-detector of Shiryaev-Roberts type.
-    What breaks it: an order that is not the coin's. A mean time is no guarantee for one run: 4 % of
-    runs alarm falsely within the first tenth of A (simulated).
+    What breaks it: an order that is not the coin's. A mean time is no guarantee for one run: 4-6 %
+    of runs alarm falsely within the first tenth of A (simulated).
     """
     x = 1 if worsening is None else _sign(worsening - margin)
     logs = tuple(
