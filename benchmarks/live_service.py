@@ -1,7 +1,7 @@
 """Live tuning of a service that runs: live_service.py [--trials N] [--window SECONDS] [--seed N].
 
 A mirror fetches files over the emulated long link in a network namespace of its own, without end,
-and shows its metrics as a Prometheus page. `ktune tune` attaches to it as it runs: small steps around
+and shows its metrics as a Prometheus page. `ktune tune` attaches to it: small steps around
 the last known good setting, levels watched within each window, a regret budget, a proof in pairs.
 Prints what the search tried, what it cost the service, the verdict, and that every knob is back.
 Needs root and /dev/net/tun.

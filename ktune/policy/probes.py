@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any
 
 from ktune.errors import KtuneError
-from ktune.kernel import namespaces
+from ktune.kernel import energy, namespaces
 from ktune.policy.inside import in_child
 from ktune.records.paths import StatePaths
 
@@ -50,6 +50,7 @@ _PACKAGES = {
     "optuna": "the search",
     "numpy": "statistics",
     "rich": "the live view",
+    "prometheus_client": "metrics of attached services from Prometheus pages and logs",
 }
 _EXTRAS = {
     "torch": "--sampler gp (extra: gp)",
@@ -115,6 +116,17 @@ def _kernel_files() -> Iterator[Finding]:
     yield _writable("/sys", "block queues, huge pages, CPU settings")
     yield _cgroup2()
     yield _tried("PSI", lambda: _read_one("/proc/pressure/memory"), "memory and I/O guardrails")
+    yield _energy()
+
+
+def _energy() -> Finding:
+    use = "metrics of energy: work per joule"
+    try:
+        found = energy.counters()
+        energy.EnergyMeter(found)
+    except energy.NoEnergy as error:
+        return Finding("energy counters", Answer.MISSING, str(error), use)
+    return Finding("energy counters", Answer.WORKS, ", ".join(item.name for item in found), use)
 
 
 def _guardian() -> Iterator[Finding]:

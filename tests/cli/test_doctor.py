@@ -22,6 +22,9 @@ def test_it_agrees_with_what_can_be_seen_from_outside(cli, root):
     by_name = {item["name"]: item for item in cli("doctor", "--json").json}
     assert (by_name["PSI"]["answer"] == "works") == os.path.exists("/proc/pressure/memory")
     assert by_name["root"]["answer"] == "works"
+    rapl = os.path.exists("/sys/class/powercap/intel-rapl:0/energy_uj")
+    assert rapl <= (by_name["energy counters"]["answer"] == "works")
+    assert rapl or by_name["energy counters"]["detail"]
 
 
 def test_it_changes_nothing(cli):
