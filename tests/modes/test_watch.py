@@ -299,3 +299,19 @@ def test_the_load_of_a_pair_is_that_of_both_windows_alike(tmp_path: Path) -> Non
         assert spec.load({"speed": 90.0}, {"speed": 40.0}) == pytest.approx(60)
         assert spec.load({}, {"speed": 40.0}) is None
         assert spec.load({"speed": 0.0}, {"speed": 40.0}) is None
+
+
+def test_under_a_lease_what_somebody_else_wrote_is_kept_and_told_once(world: Watching) -> None:
+    """A lease overwrites nobody, so the knob leaves the policy, whatever `drift` says."""
+
+    def somebody(number: int) -> None:
+        if number == 3:
+            write(world, 77)
+
+    options = dataclasses.replace(QUICK, baseline_on_death=True)
+    watcher = world.watch(world.source(innocent, before=somebody, at_most=12), options)
+    told = [item.text for item in world.record.alerts if "changed by somebody else" in item.text]
+    assert len(told) == 1
+    assert FIN not in watcher.spec.policy
+    assert not any("in force again" in note for note in world.notes)
+    assert world.live()[FIN] == 77

@@ -164,7 +164,8 @@ def watch_spec(
             relearn=settings.on_rollback == "relearn",
             rollback_on_missing=settings.on_missing == "rollback",
             stays_without_watcher=stays,
-            drift=Drift(settings.drift),
+            # A lease never overwrites what somebody else wrote.
+            drift=Drift(settings.drift) if stays else Drift.KEEP,
         ),
         load_metric=settings.load.metric if settings.load else None,
         lock_out_s=settings.lock_out,
