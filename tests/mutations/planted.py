@@ -14,6 +14,7 @@ FAULTS = "tests/faults/test_guardian_faults.py::"
 TUNABLE = "tests/kernel/test_tunable.py::"
 COIN = "tests/evidence/test_pairs_and_coin.py::"
 WATCH = "tests/modes/test_watch.py::"
+GUARDING = "tests/modes/test_guarding.py::"
 TUNING = "tests/modes/test_tuning.py::"
 SEVERAL = "tests/modes/test_several_objectives.py::"
 
@@ -209,6 +210,38 @@ MUTATIONS = (
         ),
         kills=(WATCH + "test_after_every_pair_the_policy_is_in_force_and_nobody_is_accused",),
         survivors=(WATCH + "test_the_windows_run_in_the_order_of_the_coin",),
+        slow=True,
+    ),
+    Mutation(
+        name="each step of the load begins a new test of the watch",
+        edits=(
+            Edit(
+                "ktune/modes/watch/guarding.py",
+                "    if not known:\n",
+                "    if known or not known:\n",
+            ),
+        ),
+        kills=(
+            GUARDING + "test_a_load_that_returns_goes_on_with_its_test",
+            GUARDING
+            + "test_a_guilty_policy_is_found_although_the_load_changes_after_every_third_pair",
+        ),
+        survivors=(
+            GUARDING + "test_another_load_is_another_test_with_the_next_share_of_alpha",
+            GUARDING + "test_a_load_that_never_rests_does_not_keep_a_policy_on_probation",
+        ),
+    ),
+    Mutation(
+        name="the load of a watched pair is that of its baseline window",
+        edits=(
+            Edit(
+                "ktune/modes/watch/spec.py",
+                "for arm in (baseline, policy))\n",
+                "for arm in (baseline, baseline))\n",
+            ),
+        ),
+        kills=(WATCH + "test_the_load_of_a_pair_is_that_of_both_windows_alike",),
+        survivors=(WATCH + "test_an_innocent_policy_passes_its_probation_and_stays",),
         slow=True,
     ),
     Mutation(
