@@ -11,6 +11,7 @@ import pytest
 from ktune.modes.machine import Mode, WatchPhase
 from ktune.policy.load import load_policy
 from ktune.policy.units import APPLY_UNIT, WATCH_UNIT
+from ktune.records.lockouts import end_emergency, lock_out
 from tests.conftest import RUNTIME, HostKnobs
 from tests.policy.support import edited, policy_text
 
@@ -72,14 +73,14 @@ def test_only_a_probation_that_was_passed_on_this_kernel_counts(
 def test_a_persisted_policy_comes_back_and_goes_back_to_what_the_boot_had_set(
     host: Host, settled: Path
 ) -> None:
-    done = host.persist(settled)
+    done = host.persist(settled, "--healthy-after", "5m")
     assert done.code == 0, done.err
     assert host.live == "7"
     for name in (APPLY_UNIT, WATCH_UNIT):
         link = host.units / "multi-user.target.wants" / name
         assert link.resolve() == host.units / name
     (listed,) = host.status["persisted"]
-    assert listed["blocked"] == ""
+    assert (listed["blocked"], listed["healthy_after_s"]) == ("", 300)
 
     host.reboot(setting="2")
     assert host.status["policies"][0]["standing"] == "ended by the reboot"
@@ -267,3 +268,40 @@ def test_boot_takes_no_policy_and_apply_needs_one(host: Host, policy: Path) -> N
     assert host("apply", "--boot", policy).code == 2
     assert host("apply").code == 2
     assert host("watch", "--persisted").code == 4
+    assert host.persist(policy, "--healthy-after", "soon").code == 2
+
+
+@pytest.mark.full
+def test_a_locked_out_policy_waits_for_a_boot_after_its_time(host: Host, settled: Path) -> None:
+    """The boot in which it was refused is not held against it."""
+    host.persist(settled)
+    host.reboot(setting="1")
+    lock_out(
+        host.paths, scope="host", boot_id="", digest="", subject="x", why="oom kills", for_s=3600
+    )
+    done = host("apply", "--boot")
+    assert (done.code, host.live) == (4, "1")
+    assert "emergency in host" in done.out
+    assert end_emergency(host.paths)
+    host.reboot(setting="1")
+    assert (host("apply", "--boot").code, host.live) == (0, "7")
+
+
+@pytest.mark.full
+def test_two_policies_are_applied_in_their_order_and_taken_back_in_the_other(
+    host: Host, settled: Path
+) -> None:
+    other = host.folder / "other.yaml"
+    other.write_text(edited(settled.read_text(), name="other@here", assignment={KNOB: 9}))
+    host.watched(load_policy(str(other)).document)
+    assert host.persist(settled).code == 0
+    assert host.persist(other).code == 0
+    host.reboot(setting="2")
+    done = host("apply", "--boot")
+    assert (done.code, host.live) == (0, "9"), done.out
+    assert host("rollback").code == 0
+    assert host.live == "7"
+    assert list(host.units.rglob("ktune-*.service")), "one policy is left"
+    assert host("rollback").code == 0
+    assert host.live == "2"
+    assert not list(host.units.rglob("ktune-*.service"))

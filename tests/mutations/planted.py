@@ -13,6 +13,7 @@ MODEL = "tests/proxy/test_restore_properties.py::"
 FAULTS = "tests/faults/test_guardian_faults.py::"
 TUNABLE = "tests/kernel/test_tunable.py::"
 COIN = "tests/evidence/test_pairs_and_coin.py::"
+PERSIST = "tests/cli/test_persist.py::"
 WATCH = "tests/modes/test_watch.py::"
 GUARDING = "tests/modes/test_guarding.py::"
 TUNING = "tests/modes/test_tuning.py::"
@@ -242,6 +243,18 @@ MUTATIONS = (
         ),
         kills=(WATCH + "test_the_load_of_a_pair_is_that_of_both_windows_alike",),
         survivors=(WATCH + "test_an_innocent_policy_passes_its_probation_and_stays",),
+        name="a boot that did not stay healthy is forgotten",
+        edits=(
+            Edit(
+                "ktune/policy/persist.py",
+                "    if last is not None and not last.healthy:\n",
+                "    if last is not None and not last.began:\n",
+            ),
+        ),
+        kills=(
+            PERSIST + "test_a_boot_that_did_not_stay_healthy_blocks_until_a_person_persists_again",
+        ),
+        survivors=(PERSIST + "test_a_healthy_boot_is_followed_by_the_next",),
         slow=True,
     ),
     Mutation(
