@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -58,6 +59,22 @@ def test_a_committed_policy_outlives_its_watcher(watched: Watched, moment: str) 
     wait_until(lambda: watched.live == POLICY)
     assert not watched.guarded
     assert "unguarded" in watched.bench.run("status").out
+    assert watched.bench.run("verify").code == 0
+
+
+@pytest.mark.full
+def test_at_whatever_moment_the_watcher_is_killed_the_policy_is_in_force_soon(
+    watched: Watched,
+) -> None:
+    """Also between the windows of a pair, while a lease opens, while one ends."""
+    assert watched.bench.run("apply", str(watched.file), "--yes").code == 0
+    moments = random.Random(7)
+    for _ in range(12):
+        running = watched.start(*QUICK)
+        time.sleep(moments.uniform(0.5, 2.5))
+        assert running.alive, running.end().err
+        running.kill()
+        wait_until(lambda: watched.live == POLICY and not active(watched))
     assert watched.bench.run("verify").code == 0
 
 
@@ -466,6 +483,11 @@ def told(watched: Watched) -> list[str]:
         return watched.events()
     except (ValueError, OSError):
         return []  # not there yet
+
+
+def active(watched: Watched) -> bool:
+    """Does a guardian still hold a journal, or has one been left behind?"""
+    return bool(watched.status["journals"])
 
 
 def stands_still(file: Path) -> bool:
