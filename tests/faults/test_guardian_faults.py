@@ -270,7 +270,7 @@ def test_a_switch_that_can_not_be_journaled_is_never_written(
         with resources.frozen(disk):
             client.send(op="apply", deadline_s=0.5, assignment={FIN: 18})
             reply = client.answer()
-            assert reply["error"] == "LeaseLost"
+            assert reply["error"] == "LeaseEnded"
             assert net.read(FIN) == before
 
 
