@@ -243,6 +243,9 @@ MUTATIONS = (
         ),
         kills=(WATCH + "test_the_load_of_a_pair_is_that_of_both_windows_alike",),
         survivors=(WATCH + "test_an_innocent_policy_passes_its_probation_and_stays",),
+        slow=True,
+    ),
+    Mutation(
         name="a boot that did not stay healthy is forgotten",
         edits=(
             Edit(
