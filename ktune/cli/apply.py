@@ -62,13 +62,15 @@ def run(args: Namespace) -> int:
         return persisting.run_boot(args)
     if args.policy is None:
         raise UsageError("which policy?", hint="ktune apply POLICY")
-    from ktune.policy.apply import apply, entry_in_force, plan_apply
+    from ktune.policy.apply import apply, entry_in_force, plan_apply, refuse_adaptive
     from ktune.policy.hooks import fire
     from ktune.policy.load import load_policy
     from ktune.profile.configuration import HookEvent
 
     paths = state_paths(args)
-    plan = plan_apply(load_policy(args.policy), netns=args.netns)
+    policy = load_policy(args.policy)
+    refuse_adaptive(policy)
+    plan = plan_apply(policy, netns=args.netns)
     if args.persist:
         persisting.check(plan, args, paths)
     if args.json:

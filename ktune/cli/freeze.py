@@ -44,16 +44,18 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
 def run(args: Namespace) -> int:
     """Write it."""
     from ktune.policy.freeze import FreezeOptions, freeze
+    from ktune.policy.freeze_contexts import freeze_contexts
     from ktune.policy.load import parse_policy
     from ktune.records import atomic
-    from ktune.records.study import Study
+    from ktune.records.study import Study, is_study_id
 
     paths = state_paths(args)
-    study = Study.open(paths, args.study)
+    contexts = is_study_id(args.study) and (paths.contexts / args.study).is_dir()
+    study = Study.open(paths, args.study, under=paths.contexts if contexts else None)
     options = FreezeOptions(
         args.name, args.serial, args.valid_days, args.fits_kernel, args.fits_mem
     )
-    text = freeze(study, paths, options)
+    text = (freeze_contexts if contexts else freeze)(study, paths, options)
     policy = parse_policy(text.encode(), path=args.output)
     if args.output == "-":
         sys.stdout.write(text)
@@ -67,9 +69,10 @@ def run(args: Namespace) -> int:
     except OSError as error:
         raise UsageError(f"{output}: {error.strerror}") from error
     document = policy.document
+    verb = "apply" if document.contexts is None else "watch"
     say(
         f"{document.name} serial {document.serial}: {len(document.assignment)} knobs, "
         f"valid until {document.not_after}",
-        f"written to {output}; look at it, then: {paths.command('apply', str(output))}",
+        f"written to {output}; look at it, then: {paths.command(verb, str(output))}",
     )
     return 0

@@ -26,6 +26,8 @@ def run(args: Namespace) -> int:
     paths = state_paths(args)
     study = open_record(paths, args.study)
     say(*lines_of(study))
+    if study.adapts:
+        return ExitCode.OK
     if study.status is StudyStatus.PROVEN:
         say("", f"next: {paths.command('freeze', study.id, '-o', 'policy.yaml')}")
     elif study.status is StudyStatus.INTERRUPTED:

@@ -51,6 +51,7 @@ def run(args: Namespace) -> int:
             for study in (
                 *list_studies(paths),
                 *list_studies(paths, under=paths.calibrations),
+                *list_studies(paths, under=paths.contexts),
             )
             if isinstance(study, Study) and study.status is StudyStatus.RUNNING
         ],
@@ -145,6 +146,9 @@ def _watch_lines(record: WatchRecord) -> Iterator[str]:
         who = "last watched"
     state = "paused, " if record.paused else ""
     yield f"  {who}: {state}{record.mode}{phase} since {record.since}: {record.reason}"
+    if record.leaf:
+        switches = f"{record.switches} switches so far"
+        yield f"  adapts: {record.leaf} since {record.leaf_since}, {switches}"
     yield from (f"  {line}" for line in record.evidence)
     if record.watched_s > 0:
         share = record.baseline_s / record.watched_s
@@ -217,6 +221,8 @@ def _guarded(entry: StackEntry, found: _Found) -> bool:
 
 
 def _kind(study: Study) -> str:
+    if study.adapts:
+        return "contexts"
     return "calibration" if study.calibrates else "study"
 
 

@@ -13,6 +13,7 @@ from ktune.cli.common import SubParsers, percent, print_json, say, state_paths, 
 from ktune.errors import ExitCode, KtuneError, UsageError
 from ktune.records import atomic
 from ktune.records.codec import RecordError, encode
+from ktune.records.contexts import read_contexts
 from ktune.records.front import read_front
 from ktune.records.paths import StatePaths
 from ktune.records.readiness import read_readiness
@@ -58,19 +59,24 @@ def run(args: Namespace) -> int:
 
 
 def open_record(paths: StatePaths, name: str) -> Study:
-    """A study, else a calibration of that name. Raises UsageError (nearest study), RecordError."""
+    """A study, a calibration or contexts. Raises UsageError (nearest study), RecordError."""
     try:
         return Study.open(paths, name)
     except UsageError:
-        try:
-            return Study.open(paths, name, under=paths.calibrations)
-        except UsageError:
-            pass
+        for under in (paths.calibrations, paths.contexts):
+            try:
+                return Study.open(paths, name, under=under)
+            except UsageError:
+                continue
         raise
 
 
 def lines_of(study: Study) -> Iterator[str]:
-    """The report of a study or calibration."""
+    """The report of a study, a calibration or contexts."""
+    if study.adapts:
+        from ktune.cli import contexts
+
+        return contexts.lines(study)
     found = read_readiness(study.folder) if study.calibrates else None
     if found is None:
         return report_lines(study)
@@ -82,9 +88,13 @@ def lines_of(study: Study) -> Iterator[str]:
 def _list(paths: StatePaths, *, as_json: bool) -> int:
     rows, data = [], []
     for study in _by_age(paths):
-        kind = "calibration" if study.calibrates else "study"
+        kind = "calibration" if study.calibrates else "contexts" if study.adapts else "study"
         gain, noise = ("", _noise(study)) if study.calibrates else (_gain(study), "")
         said = f"calibration: {noise}" if study.calibrates else gain
+        if phase := study.manifest.options.get("phase"):
+            said = f"phase {phase}: {gain}"
+        if study.adapts:
+            said = _contexts(study)
         rows.append((study.id, study.status.value, study.manifest.profile_name, said))
         data.append(
             {
@@ -110,12 +120,26 @@ def _list(paths: StatePaths, *, as_json: bool) -> int:
 def _by_age(paths: StatePaths) -> list[Study]:
     """Studies and calibrations, oldest first; of one that can't be read only that is said."""
     found = []
-    for study in (*list_studies(paths), *list_studies(paths, under=paths.calibrations)):
+    everything = (
+        item
+        for under in (None, paths.calibrations, paths.contexts)
+        for item in list_studies(paths, under=under)
+    )
+    for study in everything:
         if isinstance(study, RecordError):
             warn(f"ktune: {study.message}")
         else:
             found.append(study)
     return sorted(found, key=lambda study: study.id)
+
+
+def _contexts(study: Study) -> str:
+    from ktune.cli import contexts
+
+    try:
+        return contexts.standing(study)
+    except RecordError as error:
+        return f"(not usable: {error.message})"
 
 
 def _noise(calibration: Study) -> str:
@@ -146,7 +170,7 @@ def _gain(study: Study) -> str:
 def _document(study: Study) -> dict[str, Any]:
     log = study.windows()
     proof, front = study.proof(), read_front(study.folder)
-    found = read_readiness(study.folder)
+    found, contexts = read_readiness(study.folder), read_contexts(study.folder)
     return {
         "format": "ktune-study-1",
         "status": study.status.value,
@@ -157,6 +181,7 @@ def _document(study: Study) -> dict[str, Any]:
         "proof": None if proof is None else encode(proof),
         "readiness": None if found is None else encode(found),
         "front": None if front is None else encode(front),
+        "contexts": None if contexts is None else encode(contexts),
     }
 
 

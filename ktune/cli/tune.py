@@ -40,6 +40,12 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
         default=[],
         help="for --confirm; several share alpha and are tried in turn",
     )
+    parser.add_argument(
+        "--contexts",
+        action="store_true",
+        help="a setting for each phase of the workload, and what tells the phases apart "
+        "(with --resume: go on with one of these)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the plan and touch nothing")
     parser.add_argument(
         "--keep-scope",
@@ -100,6 +106,10 @@ def run(args: Namespace) -> int:
     options = _options(args)
     if args.dry_run:
         return _dry_run(args)
+    if args.contexts:
+        from ktune.cli import contexts
+
+        return contexts.run(args, options)
     from ktune.modes.run import resume_study, tune_profile
     from ktune.report.live import open_view
 

@@ -11,6 +11,7 @@ from ktune.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from ktune.modes.watch.run import WatchOptions
     from ktune.modes.watch.spec import WatchSpec
+    from ktune.policy.model import PolicyDocument
 
 _LEAST_INTERVAL_S = 0.1
 _TIMES = ("interval", "probation_every", "holdback_every")
@@ -121,13 +122,15 @@ def _dry_run(args: Namespace, options: WatchOptions) -> int:
     from ktune.modes.watch.run import find_subject, planned_knobs, spec_of
 
     subject = find_subject(args.policy, options, state_paths(args))
-    spec = spec_of(subject, planned_knobs(subject.plan), stays=not options.baseline_on_death)
+    spec = spec_of(subject, planned_knobs(subject.plan), stays=not subject.leased)
     if args.json:
         from ktune.records.codec import encode
 
         print_json({"in_force": subject.entry is not None, "spec": encode(spec)})
     else:
         _show(spec, in_force=subject.entry is not None)
+        _show_leaves(subject.plan.checked.policy.document)
+        say("dry run: nothing was changed")
     return ExitCode.OK
 
 
@@ -156,4 +159,16 @@ def _show(spec: WatchSpec, *, in_force: bool) -> None:
     )
     if spec.unpaired:
         say(f"no pairs: {', '.join(spec.unpaired)} can't be switched for a window; alerts only")
-    say("dry run: nothing was changed")
+
+
+def _show_leaves(document: PolicyDocument) -> None:
+    from ktune.cli.contexts import tree_lines
+
+    contexts = document.contexts
+    if contexts is None:
+        return
+    say("adapts; the first leaf with evidence is shown above")
+    for name, leaf in contexts.leaves.items():
+        values = ", ".join(f"{key} = {show(value)}" for key, value in leaf.assignment.items())
+        say(f"  {name}: {values}" + ("" if leaf.evidence else " (the baseline)"))
+    say(*tree_lines(contexts.tree, "  "))

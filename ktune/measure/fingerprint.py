@@ -13,13 +13,18 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from ktune.errors import KtuneError
+from ktune.kernel.namespaces import CLONE_NEWNET, NamespaceRef, setns
+
 _SECTOR_BYTES = 512
 """diskstats counts in these, whatever the device's own sector (iostats.rst)."""
 _WHOLE_DISK = re.compile(r"(vd[a-z]+|sd[a-z]+|xvd[a-z]+|nvme\d+n\d+|mmcblk\d+|dasd[a-z]+)\Z")
+_PROC_NETNS = re.compile(r"/proc/([0-9]+)/ns/net\Z")
 _READ_BYTES = 1 << 20
 _COUNTERS = (
     *("cpu_all", "cpu_busy", "ctxt", "processes", "pgmajfault", "pgpgin"),
@@ -39,13 +44,14 @@ class Counters:
 class Fingerprint:
     """Takes fingerprints. Context manager: holds open files.
 
-    `netdev`: the path of the scope's `net/dev` (`/proc/PID/net/dev` for a namespace).
+    `netdev`: the path of the scope's `net/dev` (`/proc/PID/net/dev` for a namespace). Raises
+    OSError, ValueError.
     """
 
     def __init__(
         self,
         *,
-        netdev: str = "/proc/self/net/dev",
+        netdev: str = "/proc/thread-self/net/dev",
         proc: str = "/proc",
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,6 +73,19 @@ class Fingerprint:
             self.close()
             raise
         self._before = self._read()
+
+    @classmethod
+    def of(cls, scope: NamespaceRef | None) -> Fingerprint:
+        """Of a scope; None: of the host. Raises KtuneError."""
+        try:
+            if scope is None:
+                return cls()
+            match = _PROC_NETNS.match(scope.netns)
+            if match:
+                return cls(netdev=f"/proc/{match[1]}/net/dev")
+            return _made_in(scope, cls)
+        except (OSError, ValueError) as error:
+            raise KtuneError(f"the kernel's counters can't be read: {error}") from error
 
     def take(self) -> dict[str, int]:
         """The features since the last call (or since the start). Raises OSError, ValueError."""
@@ -95,6 +114,18 @@ class Fingerprint:
             for name, fd in self._files.items()
         }
         return Counters(self._clock_s(), counters_of(texts))
+
+
+def _made_in(scope: NamespaceRef, make: Callable[[], Fingerprint]) -> Fingerprint:
+    """Made by a thread in the namespace: a file of /proc/self/net stays with the namespace in which
+    it was opened."""
+
+    def there() -> Fingerprint:
+        setns(scope.netns, CLONE_NEWNET)
+        return make()
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(there).result()
 
 
 def counters_of(texts: Mapping[str, str]) -> dict[str, float]:

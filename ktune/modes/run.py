@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from ktune.errors import KtuneError, UsageError
+from ktune.measure.fingerprint import Fingerprint
+from ktune.measure.fingerprinted import Fingerprinted
+from ktune.measure.window import WindowSource
+from ktune.modes.contexts.seen import keep_fingerprint
 from ktune.modes.modes import Emergency
 from ktune.modes.opening import ChangeWindowClosed, refuse_outside
 from ktune.modes.pareto import picked, refuse_other
@@ -28,6 +34,7 @@ from ktune.policy.hooks import fire
 from ktune.profile.configuration import HookEvent
 from ktune.profile.load import load_profile, parse_profile
 from ktune.profile.locate import profile_argument
+from ktune.profile.phases import in_phase
 from ktune.profile.plan import Plan
 from ktune.proxy.client import Lease, LeaseRequest
 from ktune.proxy.model import ForeignWrite
@@ -59,6 +66,10 @@ class RunOptions:
     require_ready: bool = False
     """End before the search when its proof can't resolve the MEI."""
     warm_start: Sequence[str] = ()
+    phase: str = ""
+    """Of the workload: the only one that is run."""
+    contexts: str = ""
+    """The `tune --contexts` that this run is part of."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,8 @@ def tune_profile(
 ) -> RunResult:
     """Tune by a profile (a path or a shipped name). Raises KtuneError."""
     profile = load_profile(profile_argument(argument), state_dir=str(paths.state))
+    if options.phase:
+        profile = in_phase(profile, options.phase)
     refuse_outside(profile.safety)
     with imported_in_background():
         plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
@@ -102,7 +115,11 @@ def tune_profile(
         warm, notes = gather(
             [*profile.search.warm_start, *options.warm_start], paths, plan, settings.goals
         )
-        study = Study.create(paths, manifest_of(plan, settings, argument))
+        manifest = manifest_of(plan, settings, argument)
+        if options.phase:
+            part = {"phase": options.phase, "contexts": options.contexts}
+            manifest = replace(manifest, options={**manifest.options, **part})
+        study = Study.create(paths, manifest)
         record = replace(new_record(settings), warm=warm, warm_notes=notes)
         write_search(study.folder, record)
         for note in notes:
@@ -143,6 +160,9 @@ def resume_study(
         state_dir=str(paths.state),
     )
     refuse_outside(profile.safety)
+    phase = str(manifest.options.get("phase", ""))
+    if phase:
+        profile = in_phase(profile, phase)
     plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
     refuse_changed("study", manifest, plan)
     if options.picks:  # before anything of the study changes: a wrong number must cost nothing
@@ -167,7 +187,8 @@ def _execute(run: _Run) -> RunResult:
     tuning: Tuning | None = None
     lease: Lease | None = None
     try:
-        with stage(run.plan, run.paths, request) as standing:
+        with ExitStack() as stack:
+            standing = stack.enter_context(stage(run.plan, run.paths, request))
             lease = standing.lease
             check_baseline(run.plan, standing)
             tuning = Tuning(
@@ -175,7 +196,7 @@ def _execute(run: _Run) -> RunResult:
                 study,
                 run.settings,
                 lease=standing.lease,
-                source=standing.source,
+                source=_source(run, standing, stack),
                 observe=observe,
                 search_only=run.options.search_only,
                 picks=run.options.picks,
@@ -219,6 +240,17 @@ def _execute(run: _Run) -> RunResult:
 
 def _fire(run: _Run, event: HookEvent, about: Mapping[str, object]) -> None:
     fire(event, about, lambda text: run.observe(Note(text)))
+
+
+def _source(run: _Run, standing: Stage, stack: ExitStack) -> WindowSource:
+    """The study of a phase also keeps what each window looked like from outside."""
+    phase = str(run.study.manifest.options.get("phase", ""))
+    if not phase:
+        return standing.source
+    fingerprint = stack.enter_context(Fingerprint.of(standing.namespace))
+
+    keep = partial(keep_fingerprint, run.study, phase, standing.lease, tuple(run.plan.baseline))
+    return Fingerprinted(standing.source, fingerprint, keep)
 
 
 def _calibrate(run: _Run, tuning: Tuning) -> Readiness | None:

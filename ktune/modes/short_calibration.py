@@ -113,6 +113,7 @@ def _stands_for(calibration: Study, manifest: StudyManifest) -> bool:
     same = ("profile_digest", "scope", "host", "baseline", "version")
     return (
         calibration.status is StudyStatus.FINISHED
+        and not manifest.options.get("phase")  # another workload than the profile's own
         and all(getattr(there, name) == getattr(manifest, name) for name in same)
         and timedelta(0) <= clock.moment(clock.now()) - clock.moment(there.ended_at) <= RECENT
     )

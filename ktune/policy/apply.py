@@ -110,6 +110,7 @@ def apply(
             ago, or the guardian refuses.
         KtuneError: a knob did not take its value; all others were put back.
     """
+    refuse_adaptive(plan.checked.policy)
     document = plan.checked.policy.document
     scope = plan.scope
     if scope.is_host:
@@ -136,6 +137,15 @@ def apply(
             entry = _commit(_entry(plan, number, lease, report), lease, paths)
     _tell_history(entry, document.origin.study, why, paths)
     return entry
+
+
+def refuse_adaptive(policy: LoadedPolicy) -> None:
+    """An adaptive policy is in force only while something switches it. Raises RefusedError."""
+    if policy.document.contexts is not None:
+        raise RefusedError(
+            f"{policy.document.name} adapts: somebody must switch it",
+            hint=f"`ktune watch {policy.path}` puts it in force and switches it",
+        )
 
 
 def refuse_locked_out(plan: ApplyPlan, paths: StatePaths, *, despite: bool) -> None:

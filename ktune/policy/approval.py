@@ -86,7 +86,12 @@ def _required_by(document: PolicyDocument) -> str:
 
 
 def _proof_of(document: PolicyDocument, paths: StatePaths) -> Proof | None:
-    """The proof that a policy rests on, if it sets just what was proven and is still here."""
+    """The proof that a policy rests on, if it sets just what was proven and is still here.
+
+    An adaptive policy rests on several: it is approved as a whole.
+    """
+    if document.contexts is not None:
+        return None
     try:
         proof = Study.open(paths, document.origin.study).proof()
     except UsageError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ktune.catalog.catalog import Catalog
@@ -51,6 +51,8 @@ class CheckedPolicy:
 
     policy: LoadedPolicy
     knobs: tuple[PolicyKnob, ...]
+    leaves: Mapping[str, Assignment] = field(default_factory=dict)
+    """Of an adaptive policy: the assignments by name."""
 
     @property
     def assignment(self) -> Assignment:
@@ -78,9 +80,43 @@ def check(
             problems.append(found)
         else:
             knobs.append(found)
+    contexts = policy.document.contexts
+    leaves = {
+        name: _leaf(policy, name, problems, catalog=catalog, host=host)
+        for name in (contexts.leaves if contexts else ())
+    }
     if problems:
         raise PlanRefusedError(problems, hint="nothing was changed")
-    return CheckedPolicy(policy, tuple(knobs))
+    return CheckedPolicy(policy, tuple(knobs), leaves)
+
+
+def _leaf(
+    policy: LoadedPolicy,
+    name: str,
+    problems: list[Problem],
+    *,
+    catalog: Catalog,
+    host: HostFacts,
+) -> Assignment:
+    """A leaf's values; what is wrong with them joins `problems` (unknown knobs did before)."""
+    assert policy.document.contexts is not None
+    found = {}
+    for key, raw in policy.document.contexts.leaves[name].assignment.items():
+        match = catalog.find(key)
+        if match is None:
+            continue
+        where = policy.mark("contexts", "leaves", name, "assignment", key)
+        try:
+            value = _typed(match.entry, raw)
+        except ValueFormatError as error:
+            problems.append(Problem(where, f"{shown(key)}: {error}"))
+            continue
+        found[key] = value
+        if not match.entry.accepts(value, host.numbers):
+            limits = _limits(match.entry, host)
+            said = f"{shown(key)}: {shown(value)} is outside the hard limits ({limits})"
+            problems.append(Problem(where, said))
+    return found
 
 
 def _host_problems(

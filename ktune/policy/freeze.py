@@ -67,10 +67,10 @@ def freeze(study: Study, paths: StatePaths, options: FreezeOptions | None = None
         RecordError: the study lacks a fact that a policy must carry.
     """
     options = options or FreezeOptions()
-    proof = _proven(study)
-    tree = _tree(study, proof, paths, options)
+    proof = proof_of(study)
+    tree = policy_tree(study, proof, paths, options)
     tree[digest.FIELD] = digest.digest_of(tree)
-    _check(tree)
+    checked(tree)
     return emit.document(
         tree,
         block=frozenset({"baseline", "assignment"}),
@@ -79,7 +79,7 @@ def freeze(study: Study, paths: StatePaths, options: FreezeOptions | None = None
     )
 
 
-def _check(tree: Mapping[str, Any]) -> None:
+def checked(tree: Mapping[str, Any]) -> None:
     """What we write must be what we accept; a name or a condition comes from the command line."""
     try:
         PolicyDocument.model_validate(tree)
@@ -90,7 +90,7 @@ def _check(tree: Mapping[str, Any]) -> None:
         ) from None
 
 
-def _proven(study: Study) -> Proof:
+def proof_of(study: Study) -> Proof:
     proof = study.proof()
     if proof is None or proof.outcome is not ProofOutcome.IMPROVED or proof.gain is None:
         found = {
@@ -106,7 +106,9 @@ def _proven(study: Study) -> Proof:
     return proof
 
 
-def _tree(study: Study, proof: Proof, paths: StatePaths, options: FreezeOptions) -> dict[str, Any]:
+def policy_tree(
+    study: Study, proof: Proof, paths: StatePaths, options: FreezeOptions
+) -> dict[str, Any]:
     manifest, host = study.manifest, study.manifest.host
     kernel, mem = _fact(study, "kernel", str), _fact(study, "mem", int)
     decided = clock.moment(proof.decided_at or manifest.ended_at or manifest.created_at)
@@ -138,16 +140,16 @@ def _tree(study: Study, proof: Proof, paths: StatePaths, options: FreezeOptions)
             "study": study.id,
             "seed": manifest.seed,
         },
-        "baseline": {key: _text(proof.baseline[key]) for key in keys},
-        "assignment": {key: _text(proof.assignment[key]) for key in keys},
-        "evidence": _evidence(proof),
+        "baseline": {key: as_text(proof.baseline[key]) for key in keys},
+        "assignment": {key: as_text(proof.assignment[key]) for key in keys},
+        "evidence": evidence_of(proof),
         "watch": {**_WATCH, **_profiles_watch(study)},
         **({"approval": "required"} if _needs_approval(study) else {}),
         "guard": "audit",
     }
 
 
-def _evidence(proof: Proof) -> dict[str, Any]:
+def evidence_of(proof: Proof) -> dict[str, Any]:
     assert proof.gain is not None
     evidence: dict[str, Any] = {
         "decision": "improved",
@@ -173,7 +175,7 @@ def _evidence(proof: Proof) -> dict[str, Any]:
     if proof.objectives:
         evidence["objectives"] = [_objective(item) for item in proof.objectives]
     if proof.others_wrote:
-        evidence["others_wrote"] = {key: _text(v) for key, v in proof.others_wrote.items()}
+        evidence["others_wrote"] = {key: as_text(v) for key, v in proof.others_wrote.items()}
     if proof.claimed_by_search is not None:
         evidence["claimed_by_search"] = _share(proof.claimed_by_search)
     return evidence
@@ -277,7 +279,7 @@ def _size(count: int) -> str:
     return f"{round(count / _GIB)}GiB" if count >= 2 * _GIB else f"{max(1, count >> 20)}MiB"
 
 
-def _text(value: Value) -> int | str:
+def as_text(value: Value) -> int | str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else value
 
 

@@ -7,13 +7,13 @@ content is exit 7. Limits, positions and error texts are those of profiles.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ktune.errors import ExitCode, KtuneError, UsageError
 from ktune.policy import digest
 from ktune.policy.model import PolicyDocument
-from ktune.profile.errors import Mark, ProfileError, shown
+from ktune.profile.errors import Mark, Problem, ProfileError, shown
 from ktune.profile.translate import validate
 from ktune.profile.yaml12 import MAX_BYTES, Node, load_yaml
 
@@ -55,6 +55,9 @@ def parse_policy(data: bytes, *, path: str) -> LoadedPolicy:
             policy.mark("assignment", odd[0]),
             f"{shown(odd[0])} must stand in `baseline` and in `assignment`, it is in one of them",
         )
+    problems = list(_leaf_problems(policy))
+    if problems:
+        raise ProfileError(problems)
     tree = root.plain()
     if not isinstance(tree, Mapping) or not digest.matches(tree):
         raise KtuneError(
@@ -64,6 +67,23 @@ def parse_policy(data: bytes, *, path: str) -> LoadedPolicy:
             exit_code=ExitCode.UNTRUSTED,
         )
     return policy
+
+
+def _leaf_problems(policy: LoadedPolicy) -> Iterator[Problem]:
+    """Leaves set the policy's knobs; one without proof is the baseline."""
+    document = policy.document
+    if document.contexts is None:
+        return
+    for name, leaf in document.contexts.leaves.items():
+        where = policy.mark("contexts", "leaves", name, "assignment")
+        if odd := sorted(set(leaf.assignment) ^ set(document.assignment)):
+            yield Problem(
+                where, f"leaf {name}: {shown(odd[0])} must stand in every leaf and in `assignment`"
+            )
+        elif leaf.evidence is None and leaf.assignment != document.baseline:
+            yield Problem(where, f"leaf {name} has no evidence: only the baseline needs none")
+        elif name == document.contexts.first and leaf.assignment != document.assignment:
+            yield Problem(where, f"leaf {name} is the first with evidence: it is `assignment`")
 
 
 def _check_kind(root: Node) -> None:

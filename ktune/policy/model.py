@@ -6,11 +6,20 @@ Percentages are fractions here (`6.1%` is 0.061), times stay text and are checke
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    Strict,
+    WithJsonSchema,
+    model_validator,
+)
 
+from ktune.policy.tree import MAX_LEAVES, Tree, TreeError, leaves, parse_tree
 from ktune.profile import units
+from ktune.profile.contexts import ContextSettings
 from ktune.profile.fields import (
     Flag,
     Model,
@@ -212,6 +221,94 @@ class PolicyEvidence(Model):
     )
 
 
+_TREE_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "required": ["when", "then", "else"],
+            "properties": {"when": {"type": "string", "pattern": "^[a-z_]+ >= [0-9]{1,12}$"}},
+        },
+    ]
+}
+
+
+def _tree(value: object) -> object:
+    try:
+        parse_tree(value)
+    except TreeError as error:
+        raise wrong(str(error), at=error.path) from None
+    return value
+
+
+class PolicyLeaf(Model):
+    """One assignment, and why anybody should believe it in its context."""
+
+    phases: tuple[Name, ...] = Field(
+        min_length=1,
+        max_length=MAX_LEAVES,
+        description="The phases of the workload that it is for.",
+        examples=[["scan"]],
+    )
+    assignment: Settings = Field(
+        description="Values that it sets; the same knobs in every leaf.",
+        examples=[{"vm.dirty_background_ratio": 4}],
+    )
+    study: Name | None = Field(
+        default=None,
+        description="The study that proved it; none where it is the baseline's.",
+        examples=["20261121-101500-7c"],
+    )
+    evidence: PolicyEvidence | None = Field(
+        default=None, description="The proof, in this context; none where it is the baseline's."
+    )
+    mistaken: Share | None = Field(
+        default=None,
+        description="Windows of this context that the tree took for another's, held out when it "
+        "was grown.",
+        examples=["2.5%"],
+    )
+
+    @model_validator(mode="after")
+    def _proven_or_not(self) -> PolicyLeaf:
+        if (self.study is None) != (self.evidence is None):
+            raise wrong("study and evidence belong together")
+        return self
+
+
+class PolicyContexts(ContextSettings):
+    """When which assignment is in force."""
+
+    tree: Annotated[Any, AfterValidator(_tree), WithJsonSchema(_TREE_SCHEMA)] = Field(
+        description="Which leaf: its name, or a question with two answers, at most three deep.",
+        examples=[{"when": "major_faults >= 700", "then": "random", "else": "scan"}],
+    )
+    leaves: dict[Name, PolicyLeaf] = Field(
+        min_length=2, max_length=MAX_LEAVES, description="The assignments, by name."
+    )
+
+    @property
+    def parsed_tree(self) -> Tree:
+        """`tree`, parsed."""
+        return parse_tree(self.tree)
+
+    @property
+    def first(self) -> str:
+        """The first leaf with a proof; the policy's own assignment is its."""
+        return next(name for name, leaf in self.leaves.items() if leaf.evidence is not None)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PolicyContexts:
+        named = set(leaves(self.parsed_tree))
+        if unknown := sorted(named - set(self.leaves)):
+            raise wrong(f"there is no leaf {unknown[0]!r}", at=("tree",))
+        if unused := sorted(set(self.leaves) - named):
+            raise wrong("the tree never leads here", at=("leaves", unused[0]), key=True)
+        if all(leaf.evidence is None for leaf in self.leaves.values()):
+            raise wrong("no leaf has evidence: nothing here is proven", at=("leaves",))
+        return self
+
+
 class PolicyDocument(Model):
     """A frozen policy: settings that were proven better, and the proof."""
 
@@ -253,6 +350,11 @@ class PolicyDocument(Model):
         default="none",
         description="Whether it needs `ktune approve` before it is applied.",
         examples=["required"],
+    )
+    contexts: PolicyContexts | None = Field(
+        default=None,
+        description="Of an adaptive policy: the assignments and when which is in force; its own "
+        "`assignment` is that of the first leaf with evidence.",
     )
     guard: Literal["audit", "enforce"] = Field(
         default="audit",

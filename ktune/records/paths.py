@@ -18,6 +18,7 @@ ROOT_STATE = Path("/var/lib/ktune")
 ROOT_RUNTIME = Path("/run/ktune")
 STATE_VARIABLE = "KTUNE_STATE_DIR"
 CALIBRATIONS = "calibrations"
+CONTEXTS = "contexts"
 _LOOSE_ROOT = 0o022
 _LOOSE = 0o002
 """Ordinary users' folders are often writable to a group of their own (umask 002)."""
@@ -53,6 +54,11 @@ class StatePaths:
     def calibrations(self) -> Path:
         """One folder per calibration, built like a study."""
         return self.state / CALIBRATIONS
+
+    @property
+    def contexts(self) -> Path:
+        """One folder per `tune --contexts`, built like a study."""
+        return self.state / CONTEXTS
 
     @property
     def watches(self) -> Path:
@@ -95,6 +101,7 @@ class StatePaths:
             self.state,
             self.studies,
             self.calibrations,
+            self.contexts,
             self.watches,
             self.journal,
             self.policies,

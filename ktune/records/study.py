@@ -22,7 +22,7 @@ from ktune.errors import BusyError, ExitCode, KtuneError, UsageError
 from ktune.proxy.folders import private_folder
 from ktune.records import atomic, clock
 from ktune.records.codec import RecordError, decode, encode
-from ktune.records.paths import CALIBRATIONS, StatePaths
+from ktune.records.paths import CALIBRATIONS, CONTEXTS, StatePaths
 from ktune.records.types import (
     Proof,
     ProofOutcome,
@@ -100,6 +100,11 @@ class Study:
     def calibrates(self) -> bool:
         """Is it a calibration?"""
         return self.folder.parent.name == CALIBRATIONS
+
+    @property
+    def adapts(self) -> bool:
+        """Is it a `tune --contexts`?"""
+        return self.folder.parent.name == CONTEXTS
 
     @property
     def optuna_journal(self) -> Path:

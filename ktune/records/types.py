@@ -38,6 +38,8 @@ class Phase(StrEnum):
     FINALISTS = "finalists"
     DECISION = "decision"
     AFTER = "after"
+    CONTEXTS = "contexts"
+    """To know a phase of the workload by."""
 
 
 class Arm(StrEnum):

@@ -61,6 +61,11 @@ class WatchRecord:
     last_pair_at: str = ""
     on_death: str = "stay"
     alerts: tuple[Alert, ...] = ()
+    leaf: str = ""
+    """Of an adaptive policy: the assignment in force."""
+    leaf_since: str = ""
+    switches: int = 0
+    """Between leaves, over the whole watch."""
     runner: Runner | None = None
 
     @property

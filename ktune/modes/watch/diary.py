@@ -87,6 +87,11 @@ class Diary:
         """Where the tests stand."""
         self._save(guarding=encode(guarding), evidence=evidence)
 
+    def leaf(self, name: str, *, switched: bool) -> None:
+        """The assignment of an adaptive policy that is in force from now on."""
+        switches = self.record.switches + switched
+        self._save(leaf=name, leaf_since=clock.now(), switches=switches)
+
     def alert(self, text: str) -> None:
         """Something a person should know."""
         self.record = self.record.with_alert(text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +24,7 @@ from ktune.policy.rollback import roll_back
 from ktune.policy.scope import ScopeIdentity, cookie_of
 from ktune.policy.stack import StackEntry
 from ktune.proxy.client import Lease, LeaseRequest, open_lease
-from ktune.proxy.model import LeaseTunable
+from ktune.proxy.model import ApplyReport, LeaseTunable
 from ktune.proxy.storage import archive
 from ktune.records import history
 from ktune.records.paths import StatePaths
@@ -155,8 +156,14 @@ class LeasedHolder:
             self.apply_policy("back from the holdback")
 
     def apply_policy(self, why: str) -> None:
-        """Raises NotInForce."""
-        put(self._lease, self.spec.policy, why, deadline_s=self._deadline_s)
+        """Raises NotInForce. What the kernel made of the values is the policy's from then on."""
+        report = put(self._lease, self.spec.policy, why, deadline_s=self._deadline_s)
+        seen = {item.key: item.observed for item in report.results if item.observed is not None}
+        knobs = (
+            replace(knob, policy=seen.get(knob.tunable.key, knob.policy))
+            for knob in self.spec.knobs
+        )
+        self.spec = replace(self.spec, knobs=tuple(knobs))
 
     def roll_back(self, why: str) -> None:
         """Raises KtuneError: a knob is not back."""
@@ -178,11 +185,14 @@ class LeasedHolder:
         self._lease.renew(deadline_s=self._deadline_s)
 
 
-def put(lease: Lease, assignment: Assignment, why: str, *, deadline_s: float = LEASE_S) -> None:
+def put(
+    lease: Lease, assignment: Assignment, why: str, *, deadline_s: float = LEASE_S
+) -> ApplyReport:
     """Apply, or say what went wrong. Raises NotInForce, LeaseLost."""
     report = lease.apply(assignment, deadline_s=deadline_s, why=why)
     if not report.ok:
         raise NotInForce("; ".join(report.problems))
+    return report
 
 
 def _drifted(spec: WatchSpec, live: Mapping[str, Value | None]) -> dict[str, Value | None]:

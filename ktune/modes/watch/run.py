@@ -14,8 +14,10 @@ from ktune.catalog.catalog import load_catalog
 from ktune.errors import ExitCode, KtuneError, RefusedError, UsageError
 from ktune.measure.guardrails.levels import with_levels
 from ktune.measure.guardrails.watch import Guardrails
+from ktune.measure.window import WindowSource
 from ktune.modes.settings import guardrails_of
 from ktune.modes.source import window_source
+from ktune.modes.watch.adaptive import Adaptive, adapting
 from ktune.modes.watch.diary import open_diary
 from ktune.modes.watch.holder import LEASE_S, CommittedHolder, Holder, LeasedHolder
 from ktune.modes.watch.spec import Identity, WatchedKnob, WatchSpec, watch_spec
@@ -37,6 +39,7 @@ from ktune.policy.tuners import refuse_beside_others
 from ktune.profile.load import load_profile, parse_profile
 from ktune.profile.locate import profile_argument
 from ktune.profile.model import Profile
+from ktune.profile.phases import in_phase
 from ktune.profile.watching import WatchSettings
 from ktune.proxy.client import LeaseRequest, open_lease
 from ktune.proxy.locks import scope_lock
@@ -79,6 +82,12 @@ class Subject:
     profile: Profile
     settings: WatchSettings
     entry: StackEntry | None
+    leased: bool = False
+    """Held by the watcher's own lease: as asked for, and always where the policy adapts."""
+
+    @property
+    def adapts(self) -> bool:
+        return self.plan.checked.policy.document.contexts is not None
 
 
 @dataclass(frozen=True)
@@ -140,7 +149,8 @@ def find_subject(argument: str | None, options: WatchOptions, paths: StatePaths)
     settings = document.watch.model_copy(
         update={name: value for name, value in given.items() if value is not None}
     )
-    return Subject(plan, _profile(policy, options, paths), settings, entry)
+    leased = options.baseline_on_death or document.contexts is not None
+    return Subject(plan, _profile(policy, options, paths), settings, entry, leased)
 
 
 def _plan(policy: LoadedPolicy, netns: str | None, paths: StatePaths) -> ApplyPlan:
@@ -184,7 +194,7 @@ def _run(
     spec = holder.spec
     scope = spec.identity.scope
     cookie = None if scope.is_host else scope.cookie
-    on_death = "baseline" if options.baseline_on_death else "stay"
+    on_death = "baseline" if subject.leased else "stay"
     diary, guarding = open_diary(spec, paths, on_death=on_death)
     what = f"ktune watch {spec.identity.policy}"
     if spec.unpaired:
@@ -195,7 +205,7 @@ def _run(
             )
         )
     with (
-        window_source(subject.profile, scope.ref) as source,
+        _measuring(subject) as (adaptive, source),
         _door(paths, cookie) as door,
     ):
         with_levels(guardrails, subject.profile, source, always=True).start_window()
@@ -209,9 +219,10 @@ def _run(
             lock=lambda: scope_lock(paths, netns_cookie=cookie, what=what, ask_watch=False),
             paths=paths,
             observe=observe,
-            relearn=_relearning(subject.profile, spec, paths, observe),
+            relearn=_relearning(subject, spec, paths, observe),
             rest=source.close,
             vouch=vouch_for(spec, paths, observe),
+            adaptive=adaptive,
             in_force=held.in_force,
             until_settled=options.until_settled,
         ).run()
@@ -223,7 +234,7 @@ def holding(
 ) -> Iterator[tuple[Holder, bool]]:
     """The policy in force, or about to be: (its holder, whether it is in force already)."""
     plan = subject.plan
-    if options.baseline_on_death:
+    if subject.leased:
         spec = spec_of(subject, planned_knobs(plan), stays=False)
         request = LeaseRequest(f"watch-{os.getpid()}", f"watch {plan.name}", str(history.actor()))
         deadline_s = max(LEASE_S, _MISSED_LOOKS * spec.timing.interval_s)
@@ -318,22 +329,38 @@ def _profile(policy: LoadedPolicy, options: WatchOptions, paths: StatePaths) -> 
             f"study {name}, which says how {policy.document.name} is measured, is not here",
             hint="--profile PROFILE says how to measure it",
         ) from None
-    return parse_profile(
+    profile = parse_profile(
         manifest.profile_text.encode(), file=f"study {name}", state_dir=str(paths.state)
     )
+    phase = str(manifest.options.get("phase", ""))
+    if phase and policy.document.contexts is None:  # one phase's setting is for that phase
+        return in_phase(profile, phase)
+    return profile
+
+
+@contextmanager
+def _measuring(subject: Subject) -> Iterator[tuple[Adaptive | None, WindowSource]]:
+    """What switches the policy, if anything does, and what measures its pairs."""
+    scope = subject.plan.scope.ref
+    if subject.adapts:
+        with adapting(subject.plan.checked, subject.profile, scope) as found:
+            yield found
+        return
+    with window_source(subject.profile, scope) as source:
+        yield None, source
 
 
 def _relearning(
-    profile: Profile, spec: WatchSpec, paths: StatePaths, observe: Observer
+    subject: Subject, spec: WatchSpec, paths: StatePaths, observe: Observer
 ) -> Callable[[], None]:
     """A new search in a process of its own; what it proves waits for a person."""
 
     def relearn() -> None:
         file = Path(watch_folder(paths, spec.identity.watch_id)) / "profile.yaml"
-        file.write_text(profile.text, encoding="utf-8")
+        file.write_text(subject.profile.text, encoding="utf-8")
         command = [
             *(sys.executable, "-m", "ktune", f"--state-dir={paths.state}"),
-            *("tune", str(file), "--quiet"),
+            *("tune", str(file), "--quiet", *(["--contexts"] if subject.adapts else [])),
         ]
         observe(Note("relearning: a new search begins"))
         try:

@@ -38,6 +38,7 @@ from ktune.modes.machine import (
     may,
     step,
 )
+from ktune.modes.watch.adaptive import Adaptive
 from ktune.modes.watch.clocks import TimeKeeper
 from ktune.modes.watch.diary import Diary, evidence_lines
 from ktune.modes.watch.guarding import (
@@ -89,6 +90,7 @@ class Watcher:
     relearn: Callable[[], None]
     rest: Callable[[], None] | None = None
     vouch: Callable[[State], None] | None = None
+    adaptive: Adaptive | None = None
     in_force: bool = True
     until_settled: bool = False
     time_keeper: TimeKeeper = field(default_factory=TimeKeeper)
@@ -142,9 +144,13 @@ class Watcher:
             WatchStarted(self.spec.identity.policy, self.in_force, phase, f"{phase.value} begins")
         )
         self._note_tests()
+        if self.adaptive is not None:
+            self.adaptive.discard()
+            self.diary.leaf(self.adaptive.chosen.leaf, switched=False)
         while not self._over:
             self._wait()
             self._told(*self._around())
+            self._adapt()
             if not self._over and self._pair_is_due():
                 self._pair()
             if self.vouch is not None and self.state.mode is Mode.RECOMMENDATION:
@@ -159,6 +165,8 @@ class Watcher:
         due_s = min(self._last_look_s + self.spec.timing.interval_s, self._next_pair_s)
         if self.state.phase is WatchPhase.ALERT_ONLY:
             due_s = self._last_look_s + self.spec.timing.interval_s
+        if self.adaptive is not None and may(self.state, Write.POLICY):
+            due_s = min(due_s, self.adaptive.due_s)
         left_s = max(0.0, due_s - now_s)
         self._crossed = self.guardrails.wait(left_s, also=[self.door.fileno()])
 
@@ -214,13 +222,40 @@ class Watcher:
         gone = self.holder.still_there()
         return LeaseFailed(error.message) if gone is None else PolicyGone(gone)
 
+    def _adapt(self) -> None:
+        """An adaptive policy: look at the workload, switch by difference."""
+        if self.adaptive is None or self._over or not may(self.state, Write.POLICY):
+            return
+        try:
+            leaf = self.adaptive.wanted()
+            if leaf is None:
+                return
+            self.holder.spec = self.adaptive.spec_of(self.spec)
+            self.holder.apply_policy(f"the workload is in the context of {leaf}")
+        except KtuneError as error:
+            self._told(LeaseFailed(error.message))
+            return
+        self.diary.leaf(leaf, switched=True)
+        self.observe(Note(f"switched to {leaf}"))
+
     # -- pairs -------------------------------------------------------------------------------
 
     def _pair_is_due(self) -> bool:
-        return time.monotonic() >= self._next_pair_s and may(self.state, Write.HOLDBACK)
+        due = time.monotonic() >= self._next_pair_s and may(self.state, Write.HOLDBACK)
+        if due and self.adaptive is not None and self.spec.policy == self.spec.baseline:
+            self._schedule()  # a leaf that is the baseline has nothing to be compared with
+            return False
+        return due
 
     def _pair(self) -> None:
         """Measure one, count it, tell what it means."""
+        try:
+            self._measure_pair()
+        finally:
+            if self.adaptive is not None:
+                self.adaptive.discard()
+
+    def _measure_pair(self) -> None:
         self.time_keeper.forget()
         self.guardrails.start_window()
         meter = PairMeter(self.holder, self.source, self._look_in_window)
