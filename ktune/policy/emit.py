@@ -22,10 +22,18 @@ def document(tree: Mapping[str, object], *, block: frozenset[str], header: str) 
     for key, value in tree.items():
         if isinstance(value, Mapping) and (key in block or _nested(value)):
             lines.append(f"{key}:")
-            lines += [f"  {_scalar(name)}: {_flow(item)}" for name, item in value.items()]
+            for name, item in value.items():
+                lines += _entry(name, item, block)
         else:
             lines.append(f"{key}: {_flow(value)}")
     return "\n".join(lines) + "\n"
+
+
+def _entry(name: str, item: object, block: frozenset[str]) -> list[str]:
+    if name in block and isinstance(item, Mapping):
+        below = (f"    {_scalar(key)}: {_flow(value)}" for key, value in item.items())
+        return [f"  {_scalar(name)}:", *below]
+    return [f"  {_scalar(name)}: {_flow(item)}"]
 
 
 def _nested(value: Mapping[str, object]) -> bool:

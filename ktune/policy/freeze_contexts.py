@@ -47,7 +47,7 @@ def freeze_contexts(contexts: Study, paths: StatePaths, options: FreezeOptions) 
     checked(tree)
     return emit.document(
         tree,
-        block=frozenset({"baseline", "assignment"}),
+        block=frozenset({"baseline", "assignment", "leaves"}),
         header=f"{first.manifest.profile_name}, adaptive: {len(record.leaves)} assignments, "
         f"learned in {contexts.id}.\nPut it in force with `ktune watch FILE`, which switches; when "
         "that ends, the baseline returns.",

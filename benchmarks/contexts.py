@@ -1,0 +1,285 @@
+"""A workload that alternates two phases: the adaptive policy against single settings.
+
+    sudo python -m benchmarks.contexts --state DIR [--blocks 6] [--phase-s 20] [--seed 1]
+
+Real throughout: a bundled file is read at random through mmap(2) for a while, then scanned in small
+blocks, and so on, in this process; `ktune watch` switches in its own. First the shipped profile
+`two-phase-read` is tuned twice: with `--contexts` for the adaptive policy, and without for the best
+single setting (`--policy`, `--single` name earlier results). Arms run in blocks, in the order of a
+coin: the adaptive policy, the best single setting, each leaf alone, the baseline. Each measured run
+begins in a phase by coin, and so with a leaf that may be wrong. Results are kept in
+`DIR/contexts.jsonl`: a run that was cut short goes on with the next block.
+
+Writes `read_ahead_kb` of the disk that holds DIR, under leases. Needs root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ktune.catalog.catalog import load_catalog
+from ktune.evidence.student import t_quantile
+from ktune.kernel.tunable import Assignment
+from ktune.measure.page_cache import drop_page_cache
+from ktune.measure.workloads.mmap_read import ensure_file, touch
+from ktune.measure.workloads.scan_read import scan, start_of
+from ktune.policy.load import LoadedPolicy, load_policy
+from ktune.proxy.client import LeaseRequest, open_lease
+from ktune.proxy.model import LeaseTunable
+from ktune.records.paths import StatePaths
+from ktune.records.study import Study, list_studies
+from ktune.records.watches import list_watches
+
+PROFILE = "two-phase-read"
+SIZE, PAGES, BYTES, BLOCK = 512 << 20, 1024, 32 << 20, 4 << 10
+PHASES = ("random", "scan")
+ADAPTIVE, SINGLE, BASELINE = "adaptive", "best single", "baseline"
+LEASE_S = 15.0
+READY_S = 60.0
+
+Rates = Mapping[str, float]
+"""By phase: units (pages or bytes) a second."""
+
+
+def main() -> None:
+    """Prepare, measure what is missing, print the tables."""
+    options = _options()
+    state = Path(options.state)
+    paths = StatePaths.resolve(state).ensure()
+    policy = load_policy(str(options.policy or _learned(state)))
+    single = json.loads(options.single) if options.single else _single(state, paths)
+    arms = arms_of(policy, single)
+    for name, assignment in arms.items():
+        print(f"{name}: {'switched by the watch' if assignment is None else dict(assignment)}")
+    rows_file = state / "contexts.jsonl"
+    rows = _rows(rows_file)
+    done = max((row["block"] for row in rows), default=-1) + 1
+    for block in range(done, options.blocks):
+        coin = random.Random(f"{options.seed}/{block}")
+        order = coin.sample(list(arms), len(arms))
+        first = coin.choice(PHASES)
+        fresh = []
+        for arm in order:
+            with _in_force(arms[arm], policy, paths):
+                rates = alternate(state / "benchmark.bin", first, options)
+            fresh.append({"block": block, "arm": arm, "first": first, "rates": rates})
+            print(f"block {block} {arm}: {_shown(rates)}", flush=True)
+        with rows_file.open("a") as file:  # a block counts as a whole
+            file.writelines(json.dumps(row) + "\n" for row in fresh)
+        rows += fresh
+    print(table(rows))
+
+
+def arms_of(policy: LoadedPolicy, single: Assignment) -> dict[str, Assignment | None]:
+    """By name the values of each arm; None: switched. Settings that are the same run once."""
+    contexts = policy.document.contexts
+    if contexts is None:
+        raise SystemExit(f"{policy.path} does not adapt")
+    arms: dict[str, Assignment | None] = {ADAPTIVE: None, BASELINE: policy.document.baseline}
+    wanted = [(SINGLE, single)]
+    wanted += [(f"{name} alone", leaf.assignment) for name, leaf in contexts.leaves.items()]
+    for name, assignment in wanted:
+        if dict(assignment) not in [dict(other) for other in arms.values() if other is not None]:
+            arms[name] = assignment
+    return arms
+
+
+def alternate(file: Path, first: str, options: argparse.Namespace) -> dict[str, float]:
+    """Both phases for `phase_s` seconds each, `cycles` times: work done a second."""
+    ensure_file(str(file), SIZE)
+    order = PHASES if first == PHASES[0] else PHASES[::-1]
+    work = dict.fromkeys(PHASES, 0.0)
+    spent_s = dict.fromkeys(PHASES, 0.0)
+    seed = 0
+    for _ in range(options.cycles):
+        for phase in order:
+            began_s = time.monotonic()
+            while time.monotonic() - began_s < options.phase_s:
+                seed += 1
+                drop_page_cache([str(file)])
+                work[phase] += _UNITS[phase](str(file), seed)
+            spent_s[phase] += time.monotonic() - began_s
+    return {phase: work[phase] / spent_s[phase] for phase in PHASES}
+
+
+def _touches(file: str, seed: int) -> int:
+    touch(file, PAGES, seed)
+    return PAGES
+
+
+def _scans(file: str, seed: int) -> int:
+    return scan(file, start_of(SIZE, BYTES, BLOCK, seed), BYTES, BLOCK)[1]
+
+
+_UNITS: Mapping[str, Callable[[str, int], int]] = {"random": _touches, "scan": _scans}
+
+
+@contextlib.contextmanager
+def _in_force(
+    assignment: Assignment | None, policy: LoadedPolicy, paths: StatePaths
+) -> Iterator[None]:
+    if assignment is None:
+        with _watched(policy, paths):
+            yield
+        return
+    tunables = []
+    for key in assignment:
+        match = load_catalog().find(key)
+        assert match is not None, key
+        tunables.append(LeaseTunable(match.to_tunable()))
+    request = LeaseRequest("benchmark-contexts", "benchmark", "benchmark")
+    with open_lease(tunables, request, paths=paths) as lease:
+        report = lease.apply(assignment, deadline_s=3600.0, why="one arm")
+        assert report.ok, report.problems
+        yield
+
+
+@contextlib.contextmanager
+def _watched(policy: LoadedPolicy, paths: StatePaths) -> Iterator[None]:
+    """A real `ktune watch`, ready once it has measured its first pair."""
+    for record in list_watches(paths)[0]:
+        (paths.watches / record.id / "watch.json").unlink()
+    command = [sys.executable, "-m", "ktune", f"--state-dir={paths.state}", "watch", policy.path]
+    times = ["--probation-every", "1h", "--holdback-every", "1h", "--quiet"]
+    with (paths.state / "watch.log").open("a") as log:
+        process = subprocess.Popen([*command, *times], stdout=log, stderr=log)
+        try:
+            _wait_until_ready(process, paths)
+            yield
+            if process.poll() is not None:
+                raise SystemExit(f"the watch ended with {process.returncode}: {log.name}")
+            for record in list_watches(paths)[0]:
+                print(f"  the watch switched {record.switches} times, in force: {record.leaf}")
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(READY_S)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], paths: StatePaths) -> None:
+    """Its first pair is measured, or the leaf is the baseline and there will be none."""
+    deadline_s = time.monotonic() + READY_S
+    while time.monotonic() < deadline_s:
+        if process.poll() is not None:
+            raise SystemExit(f"the watch ended with {process.returncode}")
+        if any(record.leaf and record.last_pair_at for record in list_watches(paths)[0]):
+            return
+        time.sleep(0.2)
+    raise SystemExit("the watch was not ready in time")
+
+
+def _learned(state: Path) -> Path:
+    """The adaptive policy of `tune --contexts`."""
+    file = state / "policy.yaml"
+    if not file.exists():
+        _ktune(state, "tune", PROFILE, "--contexts", "--seed", "7", "--quiet")
+        study = sorted(path.name for path in (state / "contexts").iterdir())[-1]
+        _ktune(state, "freeze", study, "-o", str(file))
+    return file
+
+
+def _single(state: Path, paths: StatePaths) -> Assignment:
+    """What the same profile finds for both phases in turn."""
+
+    def found() -> list[Study]:
+        studies = (item for item in list_studies(paths) if isinstance(item, Study))
+        return [study for study in studies if "phase" not in study.manifest.options]
+
+    if not found():
+        _ktune(state, "tune", PROFILE, "--seed", "7", "--quiet", may_find_nothing=True)
+    proof = found()[-1].proof()
+    assert proof is not None
+    return proof.assignment
+
+
+def _ktune(state: Path, *words: str, may_find_nothing: bool = False) -> None:
+    command = [sys.executable, "-m", "ktune", f"--state-dir={state}", *words]
+    code = subprocess.run(command, check=False).returncode
+    if code != 0 and not (may_find_nothing and code == 3):
+        raise SystemExit(f"{' '.join(command)} ended with {code}")
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rates by arm, and the adaptive policy against each other arm by block."""
+    by_arm: dict[str, dict[int, Rates]] = {}
+    for row in rows:
+        by_arm.setdefault(str(row["arm"]), {})[int(str(row["block"]))] = row["rates"]  # type: ignore[assignment]
+    lines = ["", "| arm | blocks | random pages/s | scan MB/s |", "|---|---|---|---|"]
+    for arm, blocks in by_arm.items():
+        cells = (_interval([rates[phase] for rates in blocks.values()]) for phase in PHASES)
+        pages, moved = cells
+        lines.append(f"| {arm} | {len(blocks)} | {_cell(pages, 1)} | {_cell(moved, 1e6)} |")
+    lines += [
+        "",
+        "| adaptive against | random | scan | both (geometric mean) |",
+        "|---|---|---|---|",
+    ]
+    adaptive = by_arm.get(ADAPTIVE, {})
+    for arm, blocks in by_arm.items():
+        if arm == ADAPTIVE:
+            continue
+        logs = {
+            phase: [
+                math.log(adaptive[block][phase] / rates[phase])
+                for block, rates in blocks.items()
+                if block in adaptive
+            ]
+            for phase in PHASES
+        }
+        both = [statistics.fmean(pair) for pair in zip(*logs.values(), strict=True)]
+        cells3 = [_ratio(values) for values in (*logs.values(), both)]
+        lines.append(f"| {arm} | {' | '.join(cells3)} |")
+    return "\n".join(lines)
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """(mean, low, high) at 95 % by Student's t; no interval for a single value."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, math.nan, math.nan
+    half = t_quantile(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean, mean - half, mean + half
+
+
+def _cell(found: tuple[float, float, float], scale: float) -> str:
+    mean, low, high = (value / scale for value in found)
+    return f"{mean:,.0f} [{low:,.0f}, {high:,.0f}]" if not math.isnan(low) else f"{mean:,.0f}"
+
+
+def _ratio(logs: Sequence[float]) -> str:
+    mean, low, high = (math.exp(value) for value in _interval(logs))
+    return f"x{mean:.2f} [{low:.2f}, {high:.2f}]" if not math.isnan(low) else f"x{mean:.2f}"
+
+
+def _shown(rates: Rates) -> str:
+    return f"{rates['random']:,.0f} pages/s, {rates['scan'] / 1e6:,.0f} MB/s"
+
+
+def _rows(file: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--state", required=True, help="folder for data, studies and results")
+    parser.add_argument("--policy", help="an adaptive policy (default: learned first)")
+    parser.add_argument("--single", help="JSON: the best single setting (default: tuned first)")
+    parser.add_argument("--blocks", type=int, default=6)
+    parser.add_argument("--phase-s", type=float, default=20.0)
+    parser.add_argument("--cycles", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
