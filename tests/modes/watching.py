@@ -18,6 +18,7 @@ from ktune.kernel.values import Value
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.measure.scope import EphemeralScope
 from ktune.measure.window import Poll, Validity, WindowResult
+from ktune.modes.watch.adaptive import Adaptive
 from ktune.modes.watch.clocks import Clocks, TimeKeeper
 from ktune.modes.watch.diary import Diary, open_diary
 from ktune.modes.watch.holder import Holder
@@ -100,6 +101,9 @@ class Watching:
     diary: Diary | None = None
     relearned: int = 0
     read_clocks: Callable[[], Clocks] = Clocks.read
+    adapt: Callable[[Subject], Adaptive] | None = None
+    """Of an adaptive policy: what switches it."""
+    adaptive: Adaptive | None = None
 
     def live(self) -> Values:
         """The two knobs as the namespace has them."""
@@ -142,6 +146,7 @@ class Watching:
         options = replace(options, netns=self.scope.ref.netns)
         subject = self.subject(options)
         cookie = subject.plan.scope.cookie
+        self.adaptive = self.adapt(subject) if self.adapt else None
         with holding(subject, options, self.paths) as (holder, in_force):
             return self._watch(source, holder, cookie, in_force, options)
 
@@ -169,6 +174,7 @@ class Watching:
                 paths=self.paths,
                 observe=self.told.append,
                 relearn=self._relearn,
+                adaptive=self.adaptive,
                 in_force=in_force,
                 until_settled=options.until_settled,
                 time_keeper=TimeKeeper(self.read_clocks),

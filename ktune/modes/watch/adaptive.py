@@ -44,7 +44,9 @@ class Adaptive:
     clock_s: Callable[[], float] = time.monotonic
     due_s: float = -math.inf
     """Next look, on the clock."""
-    switches: int = 0
+    fresh: bool = False
+    """Has there been a look since the last pair? Pairs that follow each other closely must not
+    keep the tree from being asked."""
 
     def wanted(self) -> str | None:
         """Look, if it is time: the leaf to switch to, or None. Raises KtuneError."""
@@ -52,6 +54,7 @@ class Adaptive:
         if now_s < self.due_s:
             return None
         self.due_s = now_s + self.sample_s
+        self.fresh = True
         before = self.chosen.leaf
         self.chosen = follow(self.chosen, self.tree, self.look(), now_s, self.switching)
         return None if self.chosen.leaf == before else self.chosen.leaf
@@ -59,8 +62,8 @@ class Adaptive:
     def discard(self) -> None:
         """What was seen since the last look is not the leaf's alone (a holdback, a pause)."""
         self.look()
-        self.chosen = Chosen(self.chosen.leaf, self.chosen.since_s)
         self.due_s = self.clock_s() + self.sample_s
+        self.fresh = False
 
     def in_context(self, found: Mapping[str, int]) -> bool:
         """Does the workload look as it does in the context of the leaf in force?"""

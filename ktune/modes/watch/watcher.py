@@ -162,9 +162,10 @@ class Watcher:
     def _wait(self) -> None:
         """Sleep until the next look or pair, until somebody knocks or a guardrail is crossed."""
         now_s = time.monotonic()
-        due_s = min(self._last_look_s + self.spec.timing.interval_s, self._next_pair_s)
-        if self.state.phase is WatchPhase.ALERT_ONLY:
-            due_s = self._last_look_s + self.spec.timing.interval_s
+        due_s = self._last_look_s + self.spec.timing.interval_s
+        stale = self.adaptive is not None and not self.adaptive.fresh
+        if self.state.phase is not WatchPhase.ALERT_ONLY and not stale:
+            due_s = min(due_s, self._next_pair_s)
         if self.adaptive is not None and may(self.state, Write.POLICY):
             due_s = min(due_s, self.adaptive.due_s)
         left_s = max(0.0, due_s - now_s)
@@ -242,9 +243,11 @@ class Watcher:
 
     def _pair_is_due(self) -> bool:
         due = time.monotonic() >= self._next_pair_s and may(self.state, Write.HOLDBACK)
-        if due and self.adaptive is not None and self.spec.policy == self.spec.baseline:
-            self._schedule()  # a leaf that is the baseline has nothing to be compared with
-            return False
+        if due and self.adaptive is not None:
+            if self.spec.policy == self.spec.baseline:
+                self._schedule()  # a leaf that is the baseline has nothing to be compared with
+                return False
+            return self.adaptive.fresh
         return due
 
     def _pair(self) -> None:
