@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from ktune.errors import KtuneError
 from ktune.kernel.namespaces import NamespaceRef
@@ -77,12 +78,19 @@ class Adaptive:
         return replace(spec, knobs=knobs)
 
 
+class Restful(WindowSource, Protocol):
+    """A source that can end what it keeps ready between windows."""
+
+    def close(self) -> None:
+        """The next window starts it again."""
+
+
 @dataclass(frozen=True)
 class InContext:
     """Measures by the phase of the leaf in force; void where the workload is in another context."""
 
     adaptive: Adaptive
-    sources: Mapping[str, WindowSource]
+    sources: Mapping[str, Restful]
     look: Look
 
     def run(self, poll: Poll) -> WindowResult:
@@ -96,11 +104,16 @@ class InContext:
             return WindowResult({}, result.duration_s, Validity.VOID, reason)
         return result
 
+    def close(self) -> None:
+        """End what the sources keep ready."""
+        for source in self.sources.values():
+            source.close()
+
 
 @contextmanager
 def adapting(
     checked: CheckedPolicy, profile: Profile, scope: NamespaceRef | None
-) -> Iterator[tuple[Adaptive, WindowSource]]:
+) -> Iterator[tuple[Adaptive, Restful]]:
     """What switches an adaptive policy, and what measures it. Raises KtuneError."""
     with ExitStack() as stack:
         outside, inside = (stack.enter_context(Fingerprint.of(scope)) for _ in range(2))

@@ -14,10 +14,9 @@ from ktune.catalog.catalog import load_catalog
 from ktune.errors import ExitCode, KtuneError, RefusedError, UsageError
 from ktune.measure.guardrails.levels import with_levels
 from ktune.measure.guardrails.watch import Guardrails
-from ktune.measure.window import WindowSource
 from ktune.modes.settings import guardrails_of
 from ktune.modes.source import window_source
-from ktune.modes.watch.adaptive import Adaptive, adapting
+from ktune.modes.watch.adaptive import Adaptive, Restful, adapting
 from ktune.modes.watch.diary import open_diary
 from ktune.modes.watch.holder import LEASE_S, CommittedHolder, Holder, LeasedHolder
 from ktune.modes.watch.spec import Identity, WatchedKnob, WatchSpec, watch_spec
@@ -339,7 +338,7 @@ def _profile(policy: LoadedPolicy, options: WatchOptions, paths: StatePaths) -> 
 
 
 @contextmanager
-def _measuring(subject: Subject) -> Iterator[tuple[Adaptive | None, WindowSource]]:
+def _measuring(subject: Subject) -> Iterator[tuple[Adaptive | None, Restful]]:
     """What switches the policy, if anything does, and what measures its pairs."""
     scope = subject.plan.scope.ref
     if subject.adapts:

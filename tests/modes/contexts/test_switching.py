@@ -126,6 +126,9 @@ def test_a_window_out_of_context_voids_its_pair() -> None:
         def run(self, poll: Poll) -> WindowResult:
             return WindowResult({"speed": 1.0}, 0.1, Validity.VALID)
 
+        def close(self) -> None:
+            """Nothing is kept."""
+
     adaptive = Adaptive(
         tree=Question("packets", 1000, "busy", "idle"),
         switching=Switching(),
