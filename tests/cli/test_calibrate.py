@@ -77,6 +77,7 @@ def test_a_steady_workload_is_ready(cli: Cli, profile: Path) -> None:
     assert cli("studies", "export", folder.name).json["readiness"]["ready"] is True
 
 
+@pytest.mark.full
 def test_a_noisy_one_is_refused_with_what_would_help(cli: Cli, profile: Path) -> None:
     profile.write_text(PROFILE.replace("WORKLOAD", NOISY))
     done = cli("calibrate", profile, "--seed", 1, "--json", "--quiet")
@@ -159,6 +160,7 @@ def test_bad_settings_are_errors_with_their_place(
 TUNED = PROFILE + "search: {trials: 3, baseline_every: 5, seed: 1}\n"
 
 
+@pytest.mark.full
 def test_a_search_warns_and_goes_on_where_its_proof_can_not_resolve_the_mei(
     cli: Cli, profile: Path
 ) -> None:
@@ -190,6 +192,7 @@ def test_a_search_that_requires_readiness_ends_before_it_begins(cli: Cli, profil
     assert "nothing pending" in cli("status").out
 
 
+@pytest.mark.full
 def test_a_recent_calibration_serves_the_search(cli: Cli, profile: Path) -> None:
     profile.write_text(TUNED.replace("WORKLOAD", STEADY))
     calibration = cli("calibrate", profile, "--json", "--quiet").json["calibration"]

@@ -237,9 +237,22 @@ def user_namespace():
             process.kill()
 
 
-def test_a_kill_during_apply_leaves_the_kernel_as_before_or_a_policy_to_undo(cli, netns, policy):
+DELAYS = pytest.mark.parametrize(
+    "delays_s",
+    [
+        (0.2, 0.3),
+        pytest.param((0.05, 0.1, 0.15, 0.25, 0.35, 0.4, 0.5), marks=pytest.mark.full),
+    ],
+    ids=["few", "many"],
+)
+
+
+@DELAYS
+def test_a_kill_during_apply_leaves_the_kernel_as_before_or_a_policy_to_undo(
+    cli, netns, policy, delays_s
+):
     before = live(netns)
-    for delay_s in (0.05, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5):
+    for delay_s in delays_s:
         kill_after(delay_s, cli, "apply", policy, "--netns", netns.path, "--yes")
         recovered = cli("recover")
         assert recovered.code == 0, recovered.out + recovered.err
@@ -251,9 +264,10 @@ def test_a_kill_during_apply_leaves_the_kernel_as_before_or_a_policy_to_undo(cli
         assert live(netns) == before
 
 
-def test_a_kill_during_rollback_is_finished_by_the_next(cli, netns, policy):
+@DELAYS
+def test_a_kill_during_rollback_is_finished_by_the_next(cli, netns, policy, delays_s):
     before = live(netns)
-    for delay_s in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4):
+    for delay_s in delays_s:
         cli("apply", policy, "--netns", netns.path, "--yes")
         kill_after(delay_s, cli, "rollback")
         done = cli("rollback")
