@@ -31,11 +31,12 @@ from ktune.profile.goals import Safety
 from ktune.profile.host import host_facts
 from ktune.profile.load import parse_profile
 from ktune.profile.resolve import resolve
-from ktune.proxy.client import LeaseRequest, open_lease
+from ktune.proxy.client import LeaseLost, LeaseRequest, open_lease
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study
 from ktune.records.types import Arm, Phase, StudyManifest
 from tests.modes.rig import FIN, PROBES, PROFILE, Rig, Simulated, rig
+from tests.modes.test_tuning import in_scope
 
 SERVICE = Path(__file__).parents[1] / "measure" / "attach" / "service.py"
 BASELINE = {FIN: 60, PROBES: 9}
@@ -170,6 +171,26 @@ def test_a_candidate_of_a_live_service_is_in_force_during_its_window_only(tmp_pa
         assert source.lease.read()[FIN] == 60
         tuning.bench.measure({}, phase=Phase.LEARNING, arm=Arm.BASELINE)
         assert deadlines == [LIVE_LEASE_S, LEASE_S]
+
+
+@pytest.mark.full
+def test_a_candidate_of_a_hung_tuner_is_gone_within_seconds(tmp_path: Path) -> None:
+    seen = []
+    with rig(tmp_path) as here, here.tuning(Simulated(lambda values, n: 1.0)) as tuning:
+        tuning.bench.live = True
+        source = tuning.bench.source
+        assert isinstance(source, Simulated)
+
+        def hang(_: int) -> None:
+            seen.append(in_scope(here, FIN))
+            time.sleep(LIVE_LEASE_S + 2)
+            seen.append(in_scope(here, FIN))
+
+        source.before = hang
+        with pytest.raises(LeaseLost):
+            tuning.bench.measure({FIN: 30}, phase=Phase.LEARNING, arm=Arm.CANDIDATE)
+
+    assert seen == ["30", "60"]
 
 
 def test_an_attached_service_is_tuned_in_small_steps_unless_told_otherwise() -> None:
