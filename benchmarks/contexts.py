@@ -3,12 +3,12 @@
     sudo python -m benchmarks.contexts --state DIR [--blocks 6] [--phase-s 20] [--seed 1]
 
 Real throughout: a bundled file is read at random through mmap(2) for a while, then scanned in small
-blocks, and so on, in this process; `ktune watch` switches in its own. First the shipped profile
-`two-phase-read` is tuned twice: with `--contexts` for the adaptive policy, and without for the best
-single setting (`--policy`, `--single` name earlier results). Arms run in blocks, in the order of a
-coin: the adaptive policy, the best single setting, each leaf alone, the baseline. Each measured run
-begins in a phase by coin, and so with a leaf that may be wrong. Results are kept in
-`DIR/contexts.jsonl`: a run that was cut short goes on with the next block.
+blocks, and so on, in this process; `ktune watch` switches in its own. First `tune --contexts` learns
+the adaptive policy of the shipped profile `two-phase-read`, and a sweep finds the best single
+setting by the very figure that the tables show (`--policy`, `--single` name earlier results). Arms
+run in blocks, in the order of a coin: the adaptive policy, the best single setting, each leaf
+alone, the baseline. Each measured run begins in a phase by coin, and so with a leaf that may be
+wrong. Results are kept in `DIR/contexts.jsonl`: a run that was cut short goes on with the next block.
 
 Writes `read_ahead_kb` of the disk that holds DIR, under leases. Needs root.
 """
@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ktune.catalog.catalog import load_catalog
@@ -38,18 +39,27 @@ from ktune.policy.load import LoadedPolicy, load_policy
 from ktune.proxy.client import LeaseRequest, open_lease
 from ktune.proxy.model import LeaseTunable
 from ktune.records.paths import StatePaths
-from ktune.records.study import Study, list_studies
 from ktune.records.watches import list_watches
 
 PROFILE = "two-phase-read"
 SIZE, PAGES, BYTES, BLOCK = 512 << 20, 1024, 32 << 20, 4 << 10
 PHASES = ("random", "scan")
 ADAPTIVE, SINGLE, BASELINE = "adaptive", "best single", "baseline"
-LEASE_S = 15.0
+SWEEPS = 2
 READY_S = 60.0
 
 Rates = Mapping[str, float]
 """By phase: units (pages or bytes) a second."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm of one block; `first`: the phase that it began with."""
+
+    block: int
+    arm: str
+    first: str
+    rates: Rates
 
 
 def main() -> None:
@@ -58,13 +68,13 @@ def main() -> None:
     state = Path(options.state)
     paths = StatePaths.resolve(state).ensure()
     policy = load_policy(str(options.policy or _learned(state)))
-    single = json.loads(options.single) if options.single else _single(state, paths)
+    single = json.loads(options.single) if options.single else _single(policy, paths, options)
     arms = arms_of(policy, single)
     for name, assignment in arms.items():
         print(f"{name}: {'switched by the watch' if assignment is None else dict(assignment)}")
     rows_file = state / "contexts.jsonl"
     rows = _rows(rows_file)
-    done = max((row["block"] for row in rows), default=-1) + 1
+    done = max((row.block for row in rows), default=-1) + 1
     for block in range(done, options.blocks):
         coin = random.Random(f"{options.seed}/{block}")
         order = coin.sample(list(arms), len(arms))
@@ -72,11 +82,11 @@ def main() -> None:
         fresh = []
         for arm in order:
             with _in_force(arms[arm], policy, paths):
-                rates = alternate(state / "benchmark.bin", first, options)
-            fresh.append({"block": block, "arm": arm, "first": first, "rates": rates})
+                rates = alternate(state / "benchmark.bin", first, options.phase_s, options.cycles)
+            fresh.append(Row(block, arm, first, rates))
             print(f"block {block} {arm}: {_shown(rates)}", flush=True)
         with rows_file.open("a") as file:  # a block counts as a whole
-            file.writelines(json.dumps(row) + "\n" for row in fresh)
+            file.writelines(json.dumps(asdict(row)) + "\n" for row in fresh)
         rows += fresh
     print(table(rows))
 
@@ -95,17 +105,17 @@ def arms_of(policy: LoadedPolicy, single: Assignment) -> dict[str, Assignment | 
     return arms
 
 
-def alternate(file: Path, first: str, options: argparse.Namespace) -> dict[str, float]:
+def alternate(file: Path, first: str, phase_s: float, cycles: int) -> dict[str, float]:
     """Both phases for `phase_s` seconds each, `cycles` times: work done a second."""
     ensure_file(str(file), SIZE)
     order = PHASES if first == PHASES[0] else PHASES[::-1]
     work = dict.fromkeys(PHASES, 0.0)
     spent_s = dict.fromkeys(PHASES, 0.0)
     seed = 0
-    for _ in range(options.cycles):
+    for _ in range(cycles):
         for phase in order:
             began_s = time.monotonic()
-            while time.monotonic() - began_s < options.phase_s:
+            while time.monotonic() - began_s < phase_s:
                 seed += 1
                 drop_page_cache([str(file)])
                 work[phase] += _UNITS[phase](str(file), seed)
@@ -188,58 +198,60 @@ def _learned(state: Path) -> Path:
     return file
 
 
-def _single(state: Path, paths: StatePaths) -> Assignment:
-    """What the same profile finds for both phases in turn."""
+def _single(policy: LoadedPolicy, paths: StatePaths, options: argparse.Namespace) -> Assignment:
+    """The best single setting for both phases alike, by the figure that the tables are about: every
+    power of two from 4 to 8192, each in short runs of its own. Kept in `single.json`."""
+    kept = paths.state / "single.json"
+    if kept.exists():
+        found: Assignment = json.loads(kept.read_text())
+        return found
+    (key,) = policy.document.assignment
+    values = [1 << power for power in range(2, 14)]
+    scores: dict[int, list[float]] = {value: [] for value in values}
+    for number in range(SWEEPS):
+        coin = random.Random(f"{options.seed}/sweep/{number}")
+        for value in coin.sample(values, len(values)):
+            with _in_force({key: value}, policy, paths):
+                file = paths.state / "benchmark.bin"
+                rates = alternate(file, coin.choice(PHASES), options.sweep_s, 1)
+            scores[value].append(statistics.fmean(math.log(rate) for rate in rates.values()))
+            print(f"single {value}: {_shown(rates)}", flush=True)
+    best = max(values, key=lambda value: statistics.fmean(scores[value]))
+    kept.write_text(json.dumps({key: best}))
+    return {key: best}
 
-    def found() -> list[Study]:
-        studies = (item for item in list_studies(paths) if isinstance(item, Study))
-        return [study for study in studies if "phase" not in study.manifest.options]
 
-    if not found():
-        _ktune(state, "tune", PROFILE, "--seed", "7", "--quiet", may_find_nothing=True)
-    proof = found()[-1].proof()
-    assert proof is not None
-    return proof.assignment
-
-
-def _ktune(state: Path, *words: str, may_find_nothing: bool = False) -> None:
+def _ktune(state: Path, *words: str) -> None:
     command = [sys.executable, "-m", "ktune", f"--state-dir={state}", *words]
     code = subprocess.run(command, check=False).returncode
-    if code != 0 and not (may_find_nothing and code == 3):
+    if code != 0:
         raise SystemExit(f"{' '.join(command)} ended with {code}")
 
 
-def table(rows: Sequence[Mapping[str, object]]) -> str:
+def table(rows: Sequence[Row]) -> str:
     """Rates by arm, and the adaptive policy against each other arm by block."""
     by_arm: dict[str, dict[int, Rates]] = {}
     for row in rows:
-        by_arm.setdefault(str(row["arm"]), {})[int(str(row["block"]))] = row["rates"]  # type: ignore[assignment]
-    lines = ["", "| arm | blocks | random pages/s | scan MB/s |", "|---|---|---|---|"]
+        by_arm.setdefault(row.arm, {})[row.block] = row.rates
+    lines = ["", "### Work a second", ""]
+    lines += ["| arm | blocks | random pages/s | scan MB/s |", "|---|---|---|---|"]
     for arm, blocks in by_arm.items():
-        cells = (_interval([rates[phase] for rates in blocks.values()]) for phase in PHASES)
-        pages, moved = cells
+        pages, moved = ([rates[phase] for rates in blocks.values()] for phase in PHASES)
         lines.append(f"| {arm} | {len(blocks)} | {_cell(pages, 1)} | {_cell(moved, 1e6)} |")
-    lines += [
-        "",
-        "| adaptive against | random | scan | both (geometric mean) |",
-        "|---|---|---|---|",
-    ]
-    adaptive = by_arm.get(ADAPTIVE, {})
+    lines += ["", "### The adaptive policy against each, by block", ""]
+    lines += ["| against | random | scan | both (geometric mean) |", "|---|---|---|---|"]
+    adaptive = by_arm.pop(ADAPTIVE, {})
     for arm, blocks in by_arm.items():
-        if arm == ADAPTIVE:
-            continue
-        logs = {
-            phase: [
-                math.log(adaptive[block][phase] / rates[phase])
-                for block, rates in blocks.items()
-                if block in adaptive
-            ]
-            for phase in PHASES
-        }
-        both = [statistics.fmean(pair) for pair in zip(*logs.values(), strict=True)]
-        cells3 = [_ratio(values) for values in (*logs.values(), both)]
-        lines.append(f"| {arm} | {' | '.join(cells3)} |")
+        logs = [_logs(adaptive, blocks, phase) for phase in PHASES]
+        logs.append([statistics.fmean(pair) for pair in zip(*logs, strict=True)])
+        lines.append(f"| {arm} | {' | '.join(map(_ratio, logs))} |")
     return "\n".join(lines)
+
+
+def _logs(adaptive: Mapping[int, Rates], other: Mapping[int, Rates], phase: str) -> list[float]:
+    """Log ratios of the blocks that have both."""
+    both = sorted(adaptive.keys() & other.keys())
+    return [math.log(adaptive[block][phase] / other[block][phase]) for block in both]
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -251,8 +263,8 @@ def _interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def _cell(found: tuple[float, float, float], scale: float) -> str:
-    mean, low, high = (value / scale for value in found)
+def _cell(values: Sequence[float], scale: float) -> str:
+    mean, low, high = (value / scale for value in _interval(values))
     return f"{mean:,.0f} [{low:,.0f}, {high:,.0f}]" if not math.isnan(low) else f"{mean:,.0f}"
 
 
@@ -265,15 +277,18 @@ def _shown(rates: Rates) -> str:
     return f"{rates['random']:,.0f} pages/s, {rates['scan'] / 1e6:,.0f} MB/s"
 
 
-def _rows(file: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+def _rows(file: Path) -> list[Row]:
+    if not file.exists():
+        return []
+    return [Row(**json.loads(line)) for line in file.read_text().splitlines()]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--state", required=True, help="folder for data, studies and results")
     parser.add_argument("--policy", help="an adaptive policy (default: learned first)")
-    parser.add_argument("--single", help="JSON: the best single setting (default: tuned first)")
+    parser.add_argument("--single", help="JSON: the best single setting (default: swept for first)")
+    parser.add_argument("--sweep-s", type=float, default=4.0, help="of each phase in the sweep")
     parser.add_argument("--blocks", type=int, default=6)
     parser.add_argument("--phase-s", type=float, default=20.0)
     parser.add_argument("--cycles", type=int, default=1)

@@ -1,4 +1,4 @@
-"""What a plan says of an attached service: the profile's reader sees everything that it reaches."""
+"""What a plan says of a service or of phases: the reader sees everything that they reach."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from ktune.profile.workload import Workload
 
 
 def attach_notes(workload: Workload | None) -> Iterator[str]:
-    """Lines for people; none for a command."""
-    if workload is None or workload.attach is None:
+    """Lines for people; none for a command without phases."""
+    if workload is None:
+        return
+    for name, phase in (workload.phases or {}).items():
+        words = [f"{key}={value}" for key, value in phase.env.items()]
+        words += phase.command or workload.command
+        yield f"phase {name} (tune --contexts) runs: {' '.join(words)}"
+    if workload.attach is None:
         return
     window = workload.watch_time
     kind, name = next(iter(workload.attach.model_dump(exclude_none=True).items()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ktune.errors import RefusedError, UsageError
+from ktune.profile.attach_notes import attach_notes
 from ktune.profile.load import load_profile
 from ktune.profile.phases import in_phase, phases_of
 from tests.profile.examples import GOOD
@@ -34,3 +35,11 @@ def test_a_profile_without_phases_says_how_to_give_some() -> None:
     plain = next(path for path in GOOD if path.stem != "phases")
     with pytest.raises(RefusedError, match="no phases"):
         phases_of(load_profile(plain))
+
+
+def test_the_plan_tells_what_every_phase_runs() -> None:
+    notes = list(attach_notes(load_profile(PHASES).workload))
+    assert notes == [
+        "phase day (tune --contexts) runs: MIX=oltp true",
+        "phase night (tune --contexts) runs: true --scan",
+    ]
