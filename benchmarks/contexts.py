@@ -2,13 +2,13 @@
 
     sudo python -m benchmarks.contexts --state DIR [--blocks 6] [--phase-s 20] [--seed 1]
 
-Real throughout: a bundled file is read at random through mmap(2) for a while, then scanned in small
-blocks, and so on, in this process; `ktune watch` switches in its own. First `tune --contexts` learns
-the adaptive policy of the shipped profile `two-phase-read`, and a sweep finds the best single
-setting by the very figure that the tables show (`--policy`, `--single` name earlier results). Arms
-run in blocks, in the order of a coin: the adaptive policy, the best single setting, each leaf
-alone, the baseline. Each measured run begins in a phase by coin, and so with a leaf that may be
-wrong. Results are kept in `DIR/contexts.jsonl`: a run that was cut short goes on with the next block.
+Real throughout: a bundled file is read at random through mmap(2) for a while, then scanned in
+small blocks, and so on, in this process; `ktune watch` switches in its own. First `tune
+--contexts` learns the adaptive policy of the shipped profile `two-phase-read`, and a sweep finds
+the best single setting by the very figure that the tables show (`--policy`, `--single` name
+earlier results). Arms run in blocks, in the order of a coin: the adaptive policy, the best single
+setting, each leaf alone, the baseline. Each measured run begins in a phase by coin, and so with a
+leaf that may be wrong. Results are kept in `DIR/contexts.jsonl`: an interrupted run goes on.
 
 Writes `read_ahead_kb` of the disk that holds DIR, under leases. Needs root.
 """
