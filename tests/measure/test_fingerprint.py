@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ktune.errors import KtuneError
+from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure.fingerprint import Counters, Fingerprint, counters_of, features_between
 from ktune.measure.scope import EphemeralScope
 from ktune.profile.features import FEATURES
 
+SEND = """
+import socket
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(500):
+    sender.sendto(b"x", ("127.0.0.1", 9))
+"""
 FILES = ("stat", "vmstat", "diskstats", "netdev", "cpu", "memory", "io")
 TEXTS = {
     "stat": "cpu  100 0 50 800 50 0 0 0 0 0\ncpu0 1 1 1 1\nctxt 5000\nprocesses 70\n",
@@ -79,3 +90,21 @@ def test_packets_are_those_of_the_scope(tmp_path: Path) -> None:
 def test_a_missing_file_is_an_error_and_leaves_nothing_open(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Fingerprint(proc=str(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="enters a namespace by name")
+def test_a_namespace_may_be_named_by_any_path_and_is_left_again() -> None:
+    ours = os.readlink("/proc/self/ns/net")
+    with EphemeralScope() as scope:
+        named = NamespaceRef(f"/proc/{scope.pid}/task/{scope.pid}/ns/net")
+        with Fingerprint.of(named) as there:
+            assert there.take()["packets"] == 0
+            send = [sys.executable, "-c", SEND]
+            subprocess.run(["nsenter", f"--net={named.netns}", *send], check=True)
+            assert there.take()["packets"] > 0
+    assert os.readlink("/proc/self/ns/net") == ours
+
+
+def test_a_namespace_that_is_gone_is_an_error_for_people() -> None:
+    with pytest.raises(KtuneError, match="counters can't be read"):
+        Fingerprint.of(NamespaceRef("/proc/4194305/ns/net"))
