@@ -78,6 +78,8 @@ def _head(study: Study) -> Iterator[str]:
     ended = f", ended {manifest.ended_at}" if manifest.ended_at else ""
     yield f"  began       {manifest.created_at}{ended}"
     yield f"  scope       {manifest.scope}"
+    if phase := manifest.options.get("phase"):
+        yield f"  phase       {phase}, of contexts {manifest.options.get('contexts')}"
     record = read_search(study.folder) or SearchRecord()
     projected = (
         f", {len(record.projection)} knobs projected to {record.dimensions} dimensions"

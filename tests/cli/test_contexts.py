@@ -64,6 +64,8 @@ def test_contexts_are_listed_reported_and_frozen(tmp_path: Path) -> None:
     assert f"{FIN}  60 -> 100" in report
     shown = json.loads(ktune(made.paths, "studies", "show", made.contexts.id, "--json").stdout)
     assert shown["contexts"]["tree"]["then"] == "busy"
+    study = shown["contexts"]["studies"]["busy"]
+    assert f"busy, of contexts {made.contexts.id}" in ktune(made.paths, "report", study).stdout
     file = tmp_path / "policy.yaml"
     done = ktune(made.paths, "freeze", made.contexts.id, "-o", str(file))
     assert done.returncode == 0 and f"watch {file}" in done.stdout
