@@ -114,6 +114,16 @@ def judge(worsenings: Sequence[Mapping[str, float]], rule: GuardRule) -> GuardDe
     return GuardDecision(found, len(worsenings), None, f"no regression in {len(worsenings)} pairs")
 
 
+def least_pairs(rule: GuardRule) -> int:
+    """The fewest pairs, all alike and all worse, after which the rule says so: a test that had
+    fewer says nothing for the policy."""
+    limit = math.log(rule.threshold)
+    count = 1
+    while log_symmetric_e([1.0] * count)[-1] < limit:
+        count += 1
+    return count
+
+
 def worse_by(worsening: float, direction: Direction) -> float:
     """A worsening (log ratio) as a fraction of the baseline's value: 0.1 = 10 % worse."""
     return -change_of(-worsening, direction)

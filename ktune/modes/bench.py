@@ -217,11 +217,19 @@ class Bench:
             self.observe(Note(f"{text} (said once)"))
 
     def _go_home(self, why: str) -> None:
-        """Put the baseline in force."""
+        """Put the baseline in force. Raises Disturbed: a knob does not take it; the lease's end
+        tries once more and says so."""
         self._deadline_s = LEASE_S
-        self.lease.apply(self.project(self.baseline), deadline_s=LEASE_S, why=why)
+        report = self.lease.apply(self.project(self.baseline), deadline_s=LEASE_S, why=why)
         self._renewed_s = time.monotonic()
         self._in_force = dict(self.project(self.baseline))
+        bad = [
+            result.message
+            for result in report.results
+            if not result.outcome.success and result.outcome is not Outcome.MISSING
+        ]
+        if bad:
+            raise Disturbed(f"the baseline can't be put in force: {'; '.join(bad)}")
 
     def _poll(self) -> None:
         self.allowed()

@@ -93,9 +93,12 @@ def _proof_of(document: PolicyDocument, paths: StatePaths) -> Proof | None:
     if document.contexts is not None:
         return None
     try:
-        proof = Study.open(paths, document.origin.study).proof()
+        study = Study.open(paths, document.origin.study)
+        proof = study.proof()
     except UsageError:
         return None
+    if document.scope_text != study.manifest.scope:
+        return None  # proven in a namespace of its own is not proven for the host
     if proof is None or proof.outcome is not ProofOutcome.IMPROVED:
         return None
     proven = {key: _text(value) for key, value in proof.assignment.items()}

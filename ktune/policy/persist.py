@@ -172,6 +172,9 @@ def _boot_one(item: PersistedPolicy, paths: StatePaths) -> BootStep:
         return _applied(item, paths)
     except KtuneError as error:
         return BootStep(item.name, BootOutcome.FAILED, error.message, error.exit_code)
+    except OSError as error:  # the disk; the next policy may still be had
+        why = f"{error.filename or paths.state}: {error.strerror}"
+        return BootStep(item.name, BootOutcome.FAILED, why, ExitCode.FAILED)
 
 
 def _applied(item: PersistedPolicy, paths: StatePaths) -> BootStep:
@@ -190,7 +193,8 @@ def _applied(item: PersistedPolicy, paths: StatePaths) -> BootStep:
     try:
         apply(plan, paths=paths, why="after boot", coexist=item.coexist)
     except KtuneError:
-        _not_under(paths, item.digest)
+        if entry_in_force(plan, paths) is None:  # committed, it stays although its history is lost
+            _not_under(paths, item.digest)
         raise
     watch = read_watch(paths, watch_id(item.name, item.digest, 0))
     kernel = os.uname().release

@@ -22,6 +22,7 @@ from ktune.proxy.planner import Held, Verdict, verdict
 from ktune.proxy.recover import restore_committed
 from ktune.records import history
 from ktune.records.paths import StatePaths
+from ktune.records.watches import policy_ended, watch_id
 
 
 class Ending(StrEnum):
@@ -134,6 +135,10 @@ def _tell(done: RolledBack, paths: StatePaths, why: str, *, unpersist: bool) -> 
     entry = done.entry
     if unpersist and entry.scope.is_host:
         persisted.forget(paths, entry.digest)
+    if unpersist:
+        policy_ended(
+            paths, watch_id(entry.name, entry.digest, entry.scope.cookie), why or "rolled back"
+        )
     stack.remove(paths, entry)
     history.record(
         paths,

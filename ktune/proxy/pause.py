@@ -38,12 +38,18 @@ def asked_to_pause(runtime: Path, netns_cookie: int | None, who: str) -> Iterato
     path = pause_socket(runtime, netns_cookie)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with connection:
+        connection.settimeout(_ANSWER_S)
         try:
-            connection.connect(str(path))
+            with _short(path) as name:
+                connection.connect(name)
         except (FileNotFoundError, ConnectionRefusedError):
             yield False
             return
-        connection.settimeout(_ANSWER_S)
+        except OSError as error:  # many ask already and none is answered, or it is not ours
+            raise BusyError(
+                f"the watch of this scope can't be asked: {path}: {error.strerror or error}",
+                hint="`ktune status` names it",
+            ) from error
         try:
             connection.sendall(
                 who.encode(errors="replace")[:_MAX_NAME].replace(b"\n", b" ") + b"\n"
@@ -63,6 +69,16 @@ def asked_to_pause(runtime: Path, netns_cookie: int | None, who: str) -> Iterato
         yield True
 
 
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """A name of a socket that fits into the 108 bytes of unix(7), however deep its folder lies."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 class PauseDoor:
     """The watch's side: `waiting()` says who asks, `let_in()` answers, `done()` says that the pause
     is over. A context manager; the socket is gone afterwards."""
@@ -72,8 +88,10 @@ class PauseDoor:
         self._guest: socket.socket | None = None
         self.path.unlink(missing_ok=True)  # of a watch that was killed; the scope's lock is ours
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._door.bind(str(self.path))
+        with _short(self.path) as name:
+            self._door.bind(name)
         os.chmod(self.path, 0o600)
+        self._own = self.path.stat()
         self._door.listen(4)
 
     def fileno(self) -> int:
@@ -136,7 +154,11 @@ class PauseDoor:
     def __exit__(self, *_: object) -> None:
         self._close_guest()
         self._door.close()
-        self.path.unlink(missing_ok=True)
+        try:
+            if os.path.samestat(self.path.stat(), self._own):  # not that of a watch after us
+                self.path.unlink()
+        except FileNotFoundError:
+            return
 
     def _close_guest(self) -> None:
         if self._guest is not None:

@@ -109,6 +109,23 @@ def write_watch(paths: StatePaths, record: WatchRecord) -> None:
     atomic.write_json(watch_folder(paths, record.id) / _STATE, encode(record))
 
 
+def policy_ended(paths: StatePaths, name: str, why: str) -> None:
+    """The policy was taken out of force while nobody watched it: its probation is over with it.
+
+    Raises OSError.
+    """
+    try:
+        record = read_watch(paths, name)
+    except RecordError:
+        return  # nothing can rest on what nobody can read
+    if record is None or record.watching or record.mode != "recommendation":
+        return
+    ended = dataclasses.replace(
+        record, mode="idle", phase="", paused=False, reason=why, since=clock.now()
+    )
+    write_watch(paths, ended)
+
+
 def append_pair(paths: StatePaths, name: str, line: Mapping[str, Any]) -> None:
     """Add one pair, void ones too, durably. Raises OSError."""
     text = json.dumps({"at": clock.now(), **line}, separators=(",", ":"), allow_nan=False)

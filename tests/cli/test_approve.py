@@ -94,9 +94,13 @@ def test_the_approval_of_a_study_covers_just_what_was_proven(
     origin = load_yaml(good.read_bytes(), file="good").plain()["from"]  # type: ignore[index,call-overload]
     forged.write_text(support.edited(forged.read_text(), **{"from": origin}))
 
+    elsewhere = tmp_path / "elsewhere.yaml"
+    elsewhere.write_text(support.edited(good.read_text(), scope={"netns": netns.path}))
+
     assert cli("apply", good, "--netns", netns.path, "--yes").code == 0
     cli("rollback")
     assert cli("apply", forged, "--netns", netns.path, "--yes").code == 7
+    assert cli("apply", elsewhere, "--yes").code == 7
 
 
 @pytest.mark.full

@@ -10,6 +10,7 @@ import pytest
 
 from ktune.modes.machine import Mode, WatchPhase
 from ktune.policy.load import load_policy
+from ktune.policy.persisted import read_boot
 from ktune.policy.units import APPLY_UNIT, WATCH_UNIT
 from ktune.records.lockouts import end_emergency, lock_out
 from tests.conftest import RUNTIME, HostKnobs
@@ -130,12 +131,37 @@ def test_a_healthy_boot_is_followed_by_the_next(host: Host, settled: Path) -> No
 @pytest.mark.full
 def test_a_blocked_policy_is_taken_away_by_rollback(host: Host, settled: Path) -> None:
     host.persist(settled)
-    host("rollback")
-    host.persist(settled)
     host.reboot(setting="1")
     host("apply", "--boot")
+    host.reboot(setting="1")
+    assert host("apply", "--boot").code == 4
     host("rollback", "--all")
     assert host.status["persisted"] == []
+
+
+def test_a_policy_that_was_taken_back_is_on_probation_again(host: Host, settled: Path) -> None:
+    assert host.persist(settled).code == 0
+    assert host("rollback").code == 0
+    done = host.persist(settled)
+    assert (done.code, host.live) == (4, "1")
+    assert "has not passed its probation: idle" in done.err
+
+
+def test_what_is_in_force_counts_although_its_history_could_not_be_written(
+    host: Host, settled: Path
+) -> None:
+    """The boot under it may still turn out unhealthy."""
+    host.persist(settled)
+    host.reboot(setting="1")
+    for entry in host.paths.policies.iterdir():  # nothing to clear up first
+        entry.unlink()
+    history = host.paths.history
+    history.rename(history.with_name("elsewhere"))
+    history.symlink_to("elsewhere")  # is not followed
+    done = host("apply", "--boot")
+    assert (done.code, host.live) == (1, "7"), done.out
+    boot = read_boot(host.paths)
+    assert boot is not None and boot.digests == (load_policy(str(settled)).document.digest,)
 
 
 @pytest.mark.parametrize(

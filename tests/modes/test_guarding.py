@@ -18,6 +18,7 @@ from ktune.modes.watch.guarding import (
     after_pair,
     begun,
     restarted,
+    unshown,
 )
 
 SETTINGS = GuardSettings(
@@ -82,6 +83,34 @@ def test_a_load_that_never_rests_does_not_keep_a_policy_on_probation() -> None:
     tests, events = watched(begun(WatchPhase.PROBATION), *pairs)
     assert isinstance(events[-1], ProbationPassed)
     assert tests.phase is WatchPhase.STEADY
+
+
+def test_a_probation_that_is_always_begun_anew_is_not_passed() -> None:
+    """No test of three pairs could find anything, however many of them there were."""
+    tests = begun(WatchPhase.PROBATION)
+    for number in range(3 * SETTINGS.probation_pairs):
+        tests, (event,) = watched(tests, (0.0, 100.0))
+        assert event is None
+        if number % 3 == 2:
+            tests = restarted(tests, WatchPhase.PROBATION)
+    tests, events = watched(tests, *[(0.0, 100.0)] * 40)
+    assert any(isinstance(event, ProbationPassed) for event in events)
+
+
+def test_a_probation_passes_only_with_a_test_that_would_have_found_a_guilty_policy() -> None:
+    for begins in (1, 2, 7):
+        tests = begun(WatchPhase.PROBATION)
+        for _ in range(begins - 1):
+            tests = restarted(tests, WatchPhase.PROBATION)
+        guilty = tests
+        for _ in range(SETTINGS.probation_pairs):
+            tests, (event,) = watched(tests, (0.0, 100.0))
+            guilty, (found,) = watched(guilty, (0.1, 100.0))
+            if isinstance(found, Regressed):
+                break
+            assert unshown(tests, SETTINGS) and event is None
+        assert isinstance(found, Regressed)
+        assert not unshown(tests, SETTINGS)
 
 
 @settings(max_examples=40, deadline=None)

@@ -14,6 +14,7 @@ from ktune.errors import KtuneError, RefusedError
 from ktune.evidence.coin import Order, toss
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.modes.watch.holdback import PHASE
+from ktune.modes.watch.run import watch_policy
 from ktune.policy import stack
 from ktune.policy.apply import apply, plan_apply
 from ktune.policy.load import load_policy
@@ -22,7 +23,7 @@ from ktune.proxy.locks import scope_lock
 from ktune.records import lockouts
 from ktune.records.watches import write_watch
 
-from .rig import FIN
+from .rig import FIN, PROFILE
 from .watching import BASELINE, POLICY, QUICK, Values, Watching, watching
 
 
@@ -52,6 +53,31 @@ def test_a_policy_that_does_harm_is_rolled_back_and_locked_out(world: Watching) 
         apply(plan, paths=world.paths)
     apply(plan, paths=world.paths, despite_lock_out=True)
     assert world.live() == POLICY
+
+
+def test_what_can_t_be_watched_is_refused_before_it_is_applied(
+    world: Watching, tmp_path: Path
+) -> None:
+    profile = tmp_path / "mute.yaml"
+    profile.write_text(PROFILE.partition("objectives:")[0])
+    options = dataclasses.replace(QUICK, profile=str(profile), netns=world.scope.ref.netns)
+    with pytest.raises(RefusedError, match="measures nothing"):
+        watch_policy(str(world.file), options, world.paths, world.told.append)
+    assert not world.in_force
+    assert world.live() == BASELINE
+
+
+def test_who_takes_a_settled_policy_back_by_hand_ends_its_probation_with_it(
+    world: Watching,
+) -> None:
+    settled = dataclasses.replace(QUICK, until_settled=True)
+    world.watch(world.source(innocent), settled)
+    assert world.record.settled
+    roll_back(stack.readable(world.paths)[0], paths=world.paths, why="by hand")
+    assert not world.record.settled
+    assert (world.record.mode, world.record.reason) == ("idle", "by hand")
+    world.watch(source := world.source(innocent), settled)
+    assert source.windows == 2 * 8, "a whole probation again"
 
 
 def test_an_innocent_policy_passes_its_probation_and_stays(world: Watching) -> None:

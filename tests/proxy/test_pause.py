@@ -139,3 +139,39 @@ def test_a_guest_without_a_name_is_not_heard(runtime: Path) -> None:
         assert door.waiting() is None
         assert guest.recv(10) == b""
         guest.close()
+
+
+def test_the_folder_may_lie_deeper_than_a_socket_s_name_may_be_long(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    with asked_to_pause(deep, COOKIE, "tune") as there:
+        assert not there
+    with watch(deep, until_gone) as heard, asked_to_pause(deep, COOKIE, "tune") as there:
+        assert there
+    assert heard == ["tune"]
+
+
+def test_a_watch_that_ends_late_leaves_the_next_one_s_socket_alone(runtime: Path) -> None:
+    first = PauseDoor(runtime, COOKIE)
+    with PauseDoor(runtime, COOKIE) as second:
+        first.__exit__(None, None, None)
+        assert second.path.exists()
+    assert not second.path.exists()
+
+
+def test_who_can_t_even_knock_is_told_that_it_is_busy(runtime: Path) -> None:
+    """A stopped watch answers nobody: after so many the kernel takes no more."""
+    with PauseDoor(runtime, COOKIE) as door:
+        knocking = []
+        while True:
+            guest = socket.socket(socket.AF_UNIX)
+            guest.setblocking(False)
+            knocking.append(guest)
+            try:
+                guest.connect(str(door.path))
+            except BlockingIOError:
+                break
+        with pytest.raises(BusyError, match="can't be asked"), asked_to_pause(runtime, COOKIE, "x"):
+            raise AssertionError("let in")
+        for guest in knocking:
+            guest.close()

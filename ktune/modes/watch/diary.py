@@ -12,7 +12,14 @@ from typing import Any
 from ktune.evidence.guard import worse_by
 from ktune.kernel.namespaces import boot_id
 from ktune.modes.machine import Event, Mode, State, WatchPhase
-from ktune.modes.watch.guarding import Guarding, begun, log_alarm, restarted, standing
+from ktune.modes.watch.guarding import (
+    Guarding,
+    begun,
+    log_alarm,
+    restarted,
+    standing,
+    unshown,
+)
 from ktune.modes.watch.holdback import HeldBack
 from ktune.modes.watch.spec import WatchSpec
 from ktune.records import clock
@@ -177,6 +184,8 @@ def evidence_lines(guarding: Guarding, spec: WatchSpec) -> tuple[str, ...]:
             f"(alarm at {spec.guard.mean_pairs:g})",
         )
     lines = [f"probation: {guarding.counted} of {spec.guard.probation_pairs} pairs"]
+    if guarding.counted >= spec.guard.probation_pairs and unshown(guarding, spec.guard):
+        lines[0] += "; it goes on: begun anew so often that no test could have found a regression"
     for item in standing(guarding, spec.guard).metrics.values():
         if item.mean is not None:
             share = worse_by(item.mean, spec.guard.directions[item.metric])

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ktune.evidence.detector import Detector, after, log_mean, started
-from ktune.evidence.guard import GuardDecision, GuardRule, judge, worse_by
+from ktune.evidence.guard import GuardDecision, GuardRule, judge, least_pairs, worse_by
 from ktune.evidence.pairs import Direction
 from ktune.modes.machine import ContextChanged, Event, ProbationPassed, Regressed, WatchPhase
 
@@ -129,8 +129,20 @@ def after_pair(
 
 def standing(tests: Guarding, settings: GuardSettings) -> GuardDecision:
     """The probation's decision on the pairs so far."""
-    rule = GuardRule(settings.margins, settings.alpha, tests.now.begin, settings.directions)
-    return judge(tests.now.worsenings, rule)
+    return judge(tests.now.worsenings, _rule(tests.now, settings))
+
+
+def unshown(tests: Guarding, settings: GuardSettings) -> bool:
+    """Whether no single test has had the pairs that it takes to find the policy guilty (at most a
+    whole probation). Tests that are always begun anew can't, however many pairs there were."""
+    return all(
+        len(test.worsenings) < min(settings.probation_pairs, least_pairs(_rule(test, settings)))
+        for test in (tests.now, *tests.resting)
+    )
+
+
+def _rule(test: LoadTest, settings: GuardSettings) -> GuardRule:
+    return GuardRule(settings.margins, settings.alpha, test.begin, settings.directions)
 
 
 def log_alarm(tests: Guarding) -> float:
@@ -173,7 +185,7 @@ def _on_probation(
     decision = standing(tests, settings)
     if decision.regressed is not None:
         return tests, Regressed(decision.reason)
-    if tests.counted >= settings.probation_pairs:
+    if tests.counted >= settings.probation_pairs and not unshown(tests, settings):
         passed = begun(WatchPhase.STEADY, draws=tests.draws)
         return replace(passed, void=tests.void), ProbationPassed(
             f"{tests.counted} pairs without a regression"

@@ -96,6 +96,8 @@ class _Held:
     holder: Holder
     in_force: bool
     guardrails: Guardrails
+    adaptive: Adaptive | None
+    source: Restful
 
 
 def watch_policy(
@@ -119,8 +121,13 @@ def watch_policy(
     with guardrails_of(subject.profile, scope.ref) as guardrails:
         for note in guardrails.notes():
             observe(Note(note))
-        with holding(subject, options, paths) as held:
-            return _run(subject, options, paths, observe, _Held(*held, guardrails))
+        # What measures stands before anything is applied, and ends after it is taken back.
+        with (
+            _measuring(subject) as (adaptive, source),
+            holding(subject, options, paths) as (holder, in_force),
+        ):
+            held = _Held(holder, in_force, guardrails, adaptive, source)
+            return _run(subject, options, paths, observe, held)
 
 
 def find_subject(argument: str | None, options: WatchOptions, paths: StatePaths) -> Subject:
@@ -149,7 +156,10 @@ def find_subject(argument: str | None, options: WatchOptions, paths: StatePaths)
         update={name: value for name, value in given.items() if value is not None}
     )
     leased = options.baseline_on_death or document.contexts is not None
-    return Subject(plan, _profile(policy, options, paths), settings, entry, leased)
+    subject = Subject(plan, _profile(policy, options, paths), settings, entry, leased)
+    # What can't be watched is refused before it is applied.
+    spec_of(subject, planned_knobs(plan), stays=not leased)
+    return subject
 
 
 def _plan(policy: LoadedPolicy, netns: str | None, paths: StatePaths) -> ApplyPlan:
@@ -189,7 +199,7 @@ def _run(
     observe: Observer,
     held: _Held,
 ) -> ExitCode:
-    holder, guardrails = held.holder, held.guardrails
+    holder, guardrails, source = held.holder, held.guardrails, held.source
     spec = holder.spec
     scope = spec.identity.scope
     cookie = None if scope.is_host else scope.cookie
@@ -203,10 +213,7 @@ def _run(
                 "never makes anew; guardrails act, everything else is only said"
             )
         )
-    with (
-        _measuring(subject) as (adaptive, source),
-        _door(paths, cookie) as door,
-    ):
+    with _door(paths, cookie) as door:
         with_levels(guardrails, subject.profile, source, always=True).start_window()
         return Watcher(
             holder=holder,
@@ -221,7 +228,7 @@ def _run(
             relearn=_relearning(subject, spec, paths, observe),
             rest=source.close,
             vouch=vouch_for(spec, paths, observe),
-            adaptive=adaptive,
+            adaptive=held.adaptive,
             in_force=held.in_force,
             until_settled=options.until_settled,
         ).run()
