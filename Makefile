@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Tests of the host's knobs lock each other out, namespaces and state folders are each test's own.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: tune test test-full lint clean venv schemas
 
@@ -19,10 +21,10 @@ tune: $(BIN)/ktune
 	sh .ci/tune.sh $(BIN)/ktune
 
 test: $(VENV)/.test-installed lint
-	$(BIN)/python -m pytest -m 'not full'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not full'
 
 test-full: $(VENV)/.test-installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff format --check .

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -375,6 +376,9 @@ def test_the_process_list_has_names_and_the_arguments_of_interpreters() -> None:
         subprocess.Popen(script, stdin=subprocess.PIPE) as python,
         subprocess.Popen(["cat"], stdin=subprocess.PIPE) as cat,
     ):
+        # Popen returns when its pipe is closed, a moment before the process has its new name.
+        while Path(f"/proc/{cat.pid}/comm").read_text() != "cat\n":
+            time.sleep(0.01)
         found = {pid: (name, argv) for pid, name, argv in _processes()}
         for process in (python, cat):
             process.kill()
