@@ -17,10 +17,11 @@ from ktune.cli.common import (
     table,
     warn,
 )
-from ktune.errors import ExitCode, UsageError
+from ktune.errors import ExitCode, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from ktune.policy.apply import ApplyPlan
+    from ktune.records.paths import StatePaths
 
 
 def add_parser(subparsers: SubParsers) -> ArgumentParser:
@@ -78,6 +79,7 @@ def run(args: Namespace) -> int:
     else:
         _show(plan)
     if args.dry_run:
+        _say_refusals(plan, args, paths)
         say_unless(args.json, "dry run: nothing was changed")
         return ExitCode.OK
     after = ", now and after every boot" if args.persist else ""
@@ -141,6 +143,18 @@ def _show(plan: ApplyPlan) -> None:
         said = f"({'; '.join(notes)})" if notes else ""
         rows.append((item.key, show(item.before), "->", show(item.after), said))
     say(*table(rows))
+
+
+def _say_refusals(plan: ApplyPlan, args: Namespace, paths: StatePaths) -> None:
+    """What `apply` would end with after its question."""
+    from ktune.policy.apply import refuse_locked_out
+    from ktune.policy.approval import NotApprovedError, refuse_unapproved
+
+    try:
+        refuse_locked_out(plan, paths, despite=args.despite_lock_out)
+        refuse_unapproved(plan.checked.policy.document, paths)
+    except (RefusedError, NotApprovedError) as error:
+        say_unless(args.json, f"would be refused: {error.message}")
 
 
 def _as_json(plan: ApplyPlan, *, dry_run: bool) -> dict[str, Any]:

@@ -70,9 +70,12 @@ def run(args: Namespace) -> int:
         raise UsageError(f"{output}: {error.strerror}") from error
     document = policy.document
     verb = "apply" if document.contexts is None else "watch"
+    command = paths.command(verb, str(output))
+    if document.scope == "ephemeral":
+        command += " --netns PATH"  # the run's own namespace is gone
     say(
         f"{document.name} serial {document.serial}: {len(document.assignment)} knobs, "
         f"valid until {document.not_after}",
-        f"written to {output}; look at it, then: {paths.command(verb, str(output))}",
+        f"written to {output}; look at it, then: {command}",
     )
     return 0

@@ -38,7 +38,7 @@ def run(args: Namespace) -> int:
     """Recover."""
     paths = state_paths(args)
     if args.dry_run:
-        return _dry_run(paths, as_json=args.json)
+        return _dry_run(paths, as_json=args.json, end_emergency=args.end_emergency)
     recoveries = settle(paths)
     _record(recoveries, paths)
     if args.json:
@@ -97,7 +97,7 @@ def report_recoveries(recoveries: Sequence[Recovery], *, silent: bool) -> int:
     return ExitCode.DRIFT if foreign else ExitCode.OK
 
 
-def _dry_run(paths: StatePaths, *, as_json: bool) -> int:
+def _dry_run(paths: StatePaths, *, as_json: bool, end_emergency: bool) -> int:
     found = pending(paths)
     if as_json:
         print_json(
@@ -108,7 +108,10 @@ def _dry_run(paths: StatePaths, *, as_json: bool) -> int:
         )
     else:
         say(*(f"{item.path}: {item.condition.value}: {item.reason}" for item in found))
-        say("dry run: nothing was changed" if found else "nothing is pending")
+        emergencies = [item for item in lockouts.read_lockouts(paths) if item.emergency]
+        for item in emergencies if end_emergency else ():
+            say(f"emergency in {item.scope} since {item.since} would be ended: {item.why}")
+        say("dry run: nothing was changed" if found or emergencies else "nothing is pending")
     return ExitCode.OK
 
 

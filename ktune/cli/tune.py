@@ -95,7 +95,8 @@ def run(args: Namespace) -> int:
     """Tune."""
     if sum(item is not None for item in (args.profile, args.resume, args.confirm)) != 1:
         raise UsageError(
-            "name a profile, or a study with --resume or --confirm", hint="ktune profile list"
+            "name one thing: a profile, or a study with --resume, or one with --confirm",
+            hint="`ktune profile list` and `ktune studies list` show them",
         )
     if (args.confirm is None) != (not args.trial):
         raise UsageError("--confirm STUDY and --trial N belong together")

@@ -119,10 +119,10 @@ def _options(args: Namespace) -> WatchOptions:
 
 
 def _dry_run(args: Namespace, options: WatchOptions) -> int:
-    from ktune.modes.watch.run import find_subject, planned_knobs, spec_of
+    from ktune.modes.watch.run import find_subject, knobs_of, spec_of
 
     subject = find_subject(args.policy, options, state_paths(args))
-    spec = spec_of(subject, planned_knobs(subject.plan), stays=not subject.leased)
+    spec = spec_of(subject, knobs_of(subject), stays=not subject.leased)
     if args.json:
         from ktune.records.codec import encode
 

@@ -165,7 +165,7 @@ def _unresolved(case: _Case, proof: Resolution) -> tuple[tuple[str, ...], tuple[
     if settings.mei_log <= 0 and case.smallest is not None:
         return (), ()  # no effect is too small to be of interest: nothing to measure up to
     problem = (
-        f"a gain of {proof.gain:.2%} would be shown in {proof.power:.0%} of proofs of "
+        f"a gain of {proof.gain:.2%} would be shown in {proof.power:.1%} of proofs of "
         f"{rule.max_pairs} pairs (wanted: {TARGET:.0%})"
     )
     if case.smallest is not None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ktune.errors import UsageError
 from ktune.evidence.decide import Rule
 from ktune.evidence.pairs import Direction, log_gain_of, log_margin_of
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure.guardrails import from_profile
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.modes.scoring import Goals, Limit
-from ktune.profile.goals import Pruning
+from ktune.profile.goals import Pruning, SpaceShape
 from ktune.profile.model import Profile
 from ktune.profile.workload import Amount
 from ktune.search.baseline import Goal
@@ -92,6 +93,9 @@ def settings_of(profile: Profile, overrides: Overrides, *, drawn_seed: int) -> S
     """Settings of a run; `drawn_seed` counts where neither side gives one."""
     search, promotion = profile.search, profile.promotion
     goals = goals_of(profile)
+    space = overrides.space or search.space.value
+    if overrides.dimensions is not None and space != SpaceShape.PROJECTED:
+        raise UsageError("--dimensions is for a projected space", hint="add --space projected")
     seed = next(item for item in (overrides.seed, search.seed, drawn_seed) if item is not None)
     mei_log = log_gain_of(promotion.mei, _mei_direction(goals))
     return Settings(
@@ -103,7 +107,7 @@ def settings_of(profile: Profile, overrides: Overrides, *, drawn_seed: int) -> S
         baseline_every=search.baseline_every,
         simplify=search.simplify,
         seed=seed,
-        space=overrides.space or search.space.value,
+        space=space,
         dimensions=overrides.dimensions or search.dimensions,
         screening=search.screening,
         pruning=search.pruning is Pruning.WILCOXON,

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from ktune.errors import ExitCode, KtuneError
+from ktune.errors import ExitCode, KtuneError, UsageError
 from ktune.profile.fields import Duration, Model, Text, wrong
 from ktune.profile.translate import validate
 from ktune.profile.yaml12 import MAX_BYTES, load_yaml
@@ -118,6 +118,8 @@ def load(path: Path) -> Configuration | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
+        if os.environ.get(FILE_VARIABLE):  # a slip in the name must not lift what it demands
+            raise UsageError(f"{path}, which {FILE_VARIABLE} names, does not exist") from None
         return None
     except OSError as error:
         raise UnsafeConfigurationError(f"{path} can't be read: {error.strerror}") from error

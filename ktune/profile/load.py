@@ -55,6 +55,7 @@ def parse_profile(
     tree = load_yaml(data, file=file)
     if not isinstance(tree.value, Mapping):
         raise ProfileError.at(tree.mark, "expected a mapping of keys to values, not a list or text")
+    _refuse_policy(tree)
     folders = _search_path(search_path)
     flat = flatten(tree, lambda name, node: _read_parent(name, node, folders))
     variables = Variables(
@@ -68,6 +69,16 @@ def parse_profile(
     profile._source = Source(file, filled, plain)
     check(profile)
     return profile
+
+
+def _refuse_policy(tree: Node) -> None:
+    kind = tree.mapping.get("kind")
+    if kind is not None and kind.value == "policy":
+        raise ProfileError.at(
+            kind.mark,
+            "this is a policy, not a profile",
+            hint="`ktune apply` and `ktune watch` take policies, `ktune tune` takes profiles",
+        )
 
 
 def read_bytes(path: Path) -> bytes:

@@ -82,8 +82,9 @@ def _head(study: Study) -> Iterator[str]:
         yield f"  phase       {phase}, of contexts {manifest.options.get('contexts')}"
     record = read_search(study.folder) or SearchRecord()
     projected = (
-        f", {len(record.projection)} knobs projected to {record.dimensions} dimensions"
-        if record.projection
+        f", {len(record.projection)} knobs projected to "
+        f"{min(len(record.projection), record.dimensions)} dimensions"
+        if record.projection and record.dimensions
         else ""
     )
     yield f"  search      {manifest.sampler}, seed {manifest.seed}{projected}"

@@ -68,6 +68,9 @@ def test_a_policy_waits_for_its_approval_where_the_configuration_wants_it(
     assert refused.code == 7
     assert "is not approved, and this machine's configuration requires it" in refused.err
     assert netns.read("net.ipv4.tcp_notsent_lowat") == before
+    shown = cli("apply", file, "--netns", netns.path, "--dry-run")
+    assert shown.code == 0
+    assert "would be refused: " in shown.out and "is not approved" in shown.out
 
     assert cli("approve", file, "--yes", "--why", "looked at it").code == 0
     done = cli("apply", file, "--netns", netns.path, "--yes")

@@ -10,6 +10,7 @@ import pytest
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.policy.scope import cookie_of
 from ktune.proxy.locks import scope_lock
+from ktune.records.lockouts import lock_out
 from tests.policy import support
 
 
@@ -95,3 +96,16 @@ def test_a_dead_lease_is_pending_in_status_and_restored_by_recover(cli, paths, n
     assert netns.read(key) == before
     assert "PENDING" not in cli("status").out
     assert [entry["what"] for entry in cli("history", "--json").json] == ["recover"]
+
+
+def test_a_dry_run_names_the_emergency_that_would_be_ended(cli, paths):
+    paths.state.mkdir(mode=0o700, exist_ok=True)
+    lock_out(
+        paths, scope="host", boot_id="", digest="", subject="fast", why="it went slow", for_s=60
+    )
+    done = cli("recover", "--end-emergency", "--dry-run")
+    assert done.code == 0
+    assert "emergency in host" in done.out and "would be ended: it went slow" in done.out
+    assert "EMERGENCY: fast" in cli("status").out
+    assert "ended: it went slow" in cli("recover", "--end-emergency").out
+    assert "EMERGENCY" not in cli("status").out

@@ -291,3 +291,33 @@ def kill_after(delay_s, cli, *words):
     time.sleep(delay_s)
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+MEASURES = """
+ktune: 1
+kind: profile
+name: measures
+summary: How a policy is watched
+scope: ephemeral
+workload:
+  command: [/bin/true]
+  renews: [new_process, new_socket]
+  metrics: {seconds: {from: duration, unit: s, plausible: [0.000001, 60]}}
+knobs: {sysctl: {net.ipv4.tcp_notsent_lowat: {range: [16K, 16M], log: true}}}
+objectives: [{metric: seconds, direction: minimize}]
+"""
+
+
+def test_a_dry_run_of_a_watch_names_what_a_policy_in_force_goes_back_to(
+    cli, netns, policy, tmp_path
+):
+    profile = tmp_path / "profile.yaml"
+    profile.write_text(MEASURES)
+    key = "net.ipv4.tcp_notsent_lowat"
+    before = netns.read(key)
+    assert cli("apply", policy, "--netns", netns.path, "--yes").code == 0
+    done = cli("watch", "--dry-run", "--profile", profile)
+    cli("rollback")
+    assert done.code == 0, done.err
+    (line,) = [item for item in done.out.splitlines() if item.split()[0] == key]
+    assert line.split() == [key, "131072", "back", "to", before]

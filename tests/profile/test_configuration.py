@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ktune.catalog.catalog import load_catalog
-from ktune.errors import ExitCode
+from ktune.errors import ExitCode, UsageError
 from ktune.profile.configuration import HookEvent, UnsafeConfigurationError, configuration, load
 from ktune.profile.errors import PlanRefusedError, ProfileError
 from ktune.profile.host import HostFacts
@@ -102,3 +102,11 @@ def test_the_administrator_may_allow_pages_of_other_hosts(facts: HostFacts) -> N
         resolve(profile, load_catalog(), facts)
     plan = resolve(profile, load_catalog(), facts, metric_hosts=["169.254.169.254"])
     assert "fetches http://169.254.169.254/latest/meta-data" in plan.notes
+
+
+def test_a_slip_in_the_name_of_the_file_lifts_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KTUNE_CONFIG", str(tmp_path / "confg.yaml"))
+    with pytest.raises(UsageError, match=r"KTUNE_CONFIG names, does not exist"):
+        configuration()

@@ -181,6 +181,13 @@ def spec_of(subject: Subject, knobs: tuple[WatchedKnob, ...], *, stays: bool) ->
     )
 
 
+def knobs_of(subject: Subject) -> tuple[WatchedKnob, ...]:
+    """The knobs of a policy, in force or not yet."""
+    if subject.entry is None:
+        return planned_knobs(subject.plan)
+    return _applied_knobs(subject.entry)
+
+
 def planned_knobs(plan: ApplyPlan) -> tuple[WatchedKnob, ...]:
     """The knobs of a policy that is not in force: what is there now is what it goes back to."""
     live = {item.key: item.before for item in plan.diff}
