@@ -42,8 +42,12 @@ def test_it_says_what_the_administrator_wants(file: Path) -> None:
     assert (found.hook_timeout, found.metric_hosts) == (3.0, ("10.1.2.3",))
 
 
-def test_without_a_file_nothing_is_required_and_nothing_runs(file: Path) -> None:
-    file.unlink()
+def test_without_a_file_nothing_is_required_and_nothing_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("KTUNE_CONFIG", raising=False)
+    monkeypatch.setattr("ktune.profile.configuration.ROOT_FILE", tmp_path / "config.yaml")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
     assert (configuration().approval, configuration().hooks) == ("none", {})
 
