@@ -14,7 +14,7 @@ from ktune.policy import stack
 from ktune.policy.persisted import PersistedPolicy, list_persisted
 from ktune.policy.stack import EntryState, StackEntry, UnreadableEntry
 from ktune.proxy.recover import PendingJournal, pending
-from ktune.records.codec import encode
+from ktune.records.codec import RecordError, encode
 from ktune.records.lockouts import Lockout, read_lockouts
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study, list_studies
@@ -40,6 +40,11 @@ def run(args: Namespace) -> int:
     paths = state_paths(args)
     watches, problems = list_watches(paths)
     persisted, unreadable = list_persisted(paths)
+    try:
+        lockouts = read_lockouts(paths)
+    except RecordError as error:  # apply refuses; what is in force is shown all the same
+        lockouts = []
+        problems.append(error.message)
     found = _Found(
         entries=stack.read(paths),
         watches=watches,
@@ -55,7 +60,7 @@ def run(args: Namespace) -> int:
             )
             if isinstance(study, Study) and study.status is StudyStatus.RUNNING
         ],
-        lockouts=read_lockouts(paths),
+        lockouts=lockouts,
     )
     if args.json:
         print_json(_as_json(paths, found))

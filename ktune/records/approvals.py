@@ -49,7 +49,8 @@ def approve(paths: StatePaths, *, digest: str, subject: str, scope: str, why: st
     """Record that whoever runs this approves; in the history too. Raises OSError, RecordError."""
     private_folder(paths.state)
     made = Approval(digest, subject, str(history.actor()), clock.now(), why)
-    atomic.write_json(paths.state / _FILE, encode((*read_approvals(paths), made)))
+    with atomic.exclusive(paths.state):
+        atomic.write_json(paths.state / _FILE, encode((*read_approvals(paths), made)))
     history.record(
         paths,
         history.Action.APPROVE,
@@ -64,10 +65,11 @@ def approve(paths: StatePaths, *, digest: str, subject: str, scope: str, why: st
 
 def revoke(paths: StatePaths, *, digest: str, subject: str, scope: str, why: str) -> bool:
     """Take approvals of this digest back; False where there was none. Raises OSError."""
-    kept = tuple(item for item in read_approvals(paths) if item.digest != digest)
-    if len(kept) == len(read_approvals(paths)):
+    if approval_of(paths, digest) is None:
         return False
-    atomic.write_json(paths.state / _FILE, encode(kept))
+    with atomic.exclusive(paths.state):
+        kept = tuple(item for item in read_approvals(paths) if item.digest != digest)
+        atomic.write_json(paths.state / _FILE, encode(kept))
     history.record(
         paths,
         history.Action.REVOKE,

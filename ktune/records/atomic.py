@@ -6,8 +6,11 @@ the last step: see fsync(2)). Files are 0600. Standard library only.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PRIVATE_FILE = 0o600
@@ -39,6 +42,18 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: object) -> None:
     """Replace `path` by `data` as JSON that a person can read, durably. Raises OSError."""
     write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold `folder` against everybody else who reads a file there, changes it and writes it back;
+    it goes with its holder, however that dies. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def append_line(path: Path, line: str, *, sync: bool = True) -> None:

@@ -119,6 +119,7 @@ def refuse_in_emergency(paths: StatePaths, scope: str, boot_id: str) -> None:
 def _keep(
     paths: StatePaths, wanted: Callable[[Lockout], bool], *more: Lockout
 ) -> Sequence[Lockout]:
-    kept = [*filter(wanted, read_lockouts(paths)), *more]
-    atomic.write_json(paths.state / _FILE, encode(tuple(kept)))
+    with atomic.exclusive(paths.state):  # watches of several scopes may roll back at once
+        kept = [*filter(wanted, read_lockouts(paths)), *more]
+        atomic.write_json(paths.state / _FILE, encode(tuple(kept)))
     return kept

@@ -66,6 +66,14 @@ def test_a_damaged_entry_is_shown_and_stops_the_rollback(cli, netns, policy):
     assert cli("rollback").code == 0
 
 
+def test_status_shows_the_rest_where_lock_outs_cant_be_read(cli, paths):
+    paths.ensure()
+    (paths.state / "lockouts.json").write_text("torn")
+    done = cli("status")
+    assert done.code == 0
+    assert "UNREADABLE" in done.out and "lockouts.json" in done.out
+
+
 def test_a_dead_lease_is_pending_in_status_and_restored_by_recover(cli, paths, netns):
     """Tuner and guardian die at once; the next `recover` puts the knob back."""
     from ktune.catalog.catalog import load_catalog

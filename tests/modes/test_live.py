@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from ktune.catalog.catalog import load_catalog
-from ktune.errors import ExitCode
+from ktune.errors import ExitCode, RefusedError
 from ktune.measure.attach.source import AttachSource, Readings
 from ktune.measure.guardrails.levels import LevelGuard, LevelLimit, with_levels
 from ktune.measure.guardrails.watch import Guardrails
@@ -256,6 +256,16 @@ def test_a_watch_sees_levels_between_its_windows_too(tmp_path: Path) -> None:
         os.kill(stage.pid, signal.SIGUSR1)
 
         assert any("setting = 99" in (_asked(guardrails) or "") for _ in range(3))
+
+
+@pytest.mark.usefixtures("root")
+def test_levels_that_nobody_could_see_are_refused(tmp_path: Path) -> None:
+    """As beside an adaptive policy, whose source wraps those of its leaves."""
+    with live(tmp_path, "{slo: [{metric: setting, at_most: 50}]}") as stage:
+        profile = stage.plan.profile
+        wrapped = SimpleNamespace(run=stage.source.run)
+        with pytest.raises(RefusedError, match="can't be watched"):
+            with_levels(guardrails_of(profile), profile, wrapped)
 
 
 def _asked(guardrails: Guardrails) -> str | None:

@@ -91,3 +91,17 @@ def test_a_record_that_cant_be_written_is_told_and_ends_nothing(
     told: list[Progress] = []
     vouch(paths, clock, told)(STEADY)
     assert "could not be recorded" in str(told)
+
+
+def test_what_could_not_be_recorded_is_tried_again_and_said_once(
+    paths: StatePaths, clock: Clock
+) -> None:
+    (paths.persisted / "boot.json").write_text("torn")
+    told: list[Progress] = []
+    says = vouch(paths, clock, told)
+    says(STEADY)
+    says(STEADY)
+    assert len(told) == 1
+    persisted.write_boot(paths, BootRecord(boot_id(), "2026-11-21T10:00:00Z", (OURS,)))
+    says(STEADY)
+    assert healthy(paths) == "probation passed"

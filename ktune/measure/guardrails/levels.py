@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ktune.errors import RefusedError
 from ktune.measure.attach.source import AttachSource, Readings
 from ktune.measure.guardrails.source import Guardrail
 from ktune.measure.guardrails.watch import Guardrails
@@ -78,8 +79,17 @@ def with_levels(
     guardrails: Guardrails, profile: Profile, source: WindowSource, *, always: bool = False
 ) -> Guardrails:
     """The same guardrails, those on metrics of an attached service included; with `always` these
-    take samples outside of windows too."""
-    if profile.safety.slo and isinstance(source, AttachSource):
+    take samples outside of windows too.
+
+    Raises RefusedError: there are such, and the source is none of a service.
+    """
+    if profile.safety.slo:
+        if not isinstance(source, AttachSource):
+            raise RefusedError(
+                f"the levels of profile {profile.name} (safety.slo) can't be watched beside an "
+                "adaptive policy: nobody samples the service all the time",
+                hint="--profile names one without `safety: slo:`",
+            )
         limits = [_limit(level) for level in profile.safety.slo]
         readings = source.look if always else lambda: source.latest
         guardrails.also(LevelGuard(limits, readings))

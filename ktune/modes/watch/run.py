@@ -122,12 +122,11 @@ def watch_policy(
         for note in guardrails.notes():
             observe(Note(note))
         # What measures stands before anything is applied, and ends after it is taken back.
-        with (
-            _measuring(subject) as (adaptive, source),
-            holding(subject, options, paths) as (holder, in_force),
-        ):
-            held = _Held(holder, in_force, guardrails, adaptive, source)
-            return _run(subject, options, paths, observe, held)
+        with _measuring(subject) as (adaptive, source):
+            with_levels(guardrails, subject.profile, source, always=True)
+            with holding(subject, options, paths) as (holder, in_force):
+                held = _Held(holder, in_force, guardrails, adaptive, source)
+                return _run(subject, options, paths, observe, held)
 
 
 def find_subject(argument: str | None, options: WatchOptions, paths: StatePaths) -> Subject:
@@ -221,7 +220,7 @@ def _run(
             )
         )
     with _door(paths, cookie) as door:
-        with_levels(guardrails, subject.profile, source, always=True).start_window()
+        guardrails.start_window()
         return Watcher(
             holder=holder,
             source=source,

@@ -27,6 +27,7 @@ class Vouch:
     clock_s: Callable[[], float] = time.monotonic
     _began_s: float = field(init=False)
     _done: bool = False
+    _failed: str = ""
 
     def __post_init__(self) -> None:
         self._began_s = self.clock_s()
@@ -40,14 +41,16 @@ class Vouch:
             why = f"watched for {format_duration(self.after_s)}"
         else:
             return
-        self._done = True
         try:
             new = persisted.mark_healthy(self.paths, self.digest, why)
-        except (KtuneError, OSError) as error:
-            self.observe(Note(f"that this boot is healthy could not be recorded: {error}"))
-        else:
-            if new:
-                self.observe(Note(f"this boot counts as healthy: {why}"))
+        except (KtuneError, OSError) as error:  # said once, tried again at every look
+            if str(error) != self._failed:
+                self.observe(Note(f"that this boot is healthy could not be recorded: {error}"))
+            self._failed = str(error)
+            return
+        self._done = True
+        if new:
+            self.observe(Note(f"this boot counts as healthy: {why}"))
 
 
 def vouch_for(
