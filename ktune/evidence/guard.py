@@ -156,6 +156,6 @@ def _regression_text(item: MetricEvidence, rule: GuardRule) -> str:
     margin = worse_by(rule.margins[item.metric], direction)
     return (
         f"{item.metric} is {mean:.1%} worse than at the baseline (margin {margin:.1%}): "
-        f"E {item.e_value:.3g} (threshold {item.threshold:.3g}) "
+        f"E {item.e_value:.3g} (threshold {item.threshold:g}) "
         f"after {item.pairs} pairs"
     )

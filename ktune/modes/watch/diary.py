@@ -191,6 +191,6 @@ def evidence_lines(guarding: Guarding, spec: WatchSpec) -> tuple[str, ...]:
             share = worse_by(item.mean, spec.guard.directions[item.metric])
             lines.append(
                 f"{item.metric}: {abs(share):.1%} {'worse' if share > 0 else 'better'} so far, "
-                f"E {item.e_value:.3g} of {item.threshold:.3g}"
+                f"E {item.e_value:.3g} of {item.threshold:g}"
             )
     return tuple(lines)
