@@ -120,6 +120,8 @@ def _show(paths: StatePaths, found: _Found) -> None:
         or found.problems
     ):
         say("nothing in force, nothing pending, nothing running")
+    elif not (found.entries or found.leased):
+        say("nothing in force")
 
 
 def _policies(found: _Found) -> None:

@@ -114,6 +114,7 @@ def test_a_dry_run_names_the_emergency_that_would_be_ended(cli, paths):
     done = cli("recover", "--end-emergency", "--dry-run")
     assert done.code == 0
     assert "emergency in host" in done.out and "would be ended: it went slow" in done.out
-    assert "EMERGENCY: fast" in cli("status").out
+    status = cli("status").out
+    assert "EMERGENCY: fast" in status and status.endswith("nothing in force\n")
     assert "ended: it went slow" in cli("recover", "--end-emergency").out
     assert "EMERGENCY" not in cli("status").out
