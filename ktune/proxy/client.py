@@ -127,6 +127,11 @@ class Lease:
             self._finish()
         return self.restored
 
+    @property
+    def lost(self) -> bool:
+        """Over, with a journal, and nobody has said what became of the knobs."""
+        return self._over and self.restored is None and bool(self.journal)
+
     def __enter__(self) -> Self:
         return self
 

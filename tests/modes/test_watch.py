@@ -14,7 +14,8 @@ from ktune.errors import KtuneError, RefusedError
 from ktune.evidence.coin import Order, toss
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.modes.watch.holdback import PHASE
-from ktune.modes.watch.run import watch_policy
+from ktune.modes.watch.holder import LeasedHolder
+from ktune.modes.watch.run import holding, watch_policy
 from ktune.policy import stack
 from ktune.policy.apply import apply, plan_apply
 from ktune.policy.load import load_policy
@@ -331,3 +332,17 @@ def test_under_a_lease_what_somebody_else_wrote_is_kept_and_told_once(world: Wat
     assert FIN not in watcher.spec.policy
     assert not any("in force again" in note for note in world.notes)
     assert world.live()[FIN] == 77
+
+
+def test_a_lease_that_nobody_could_restore_is_not_called_rolled_back(world: Watching) -> None:
+    options = dataclasses.replace(QUICK, netns=world.scope.ref.netns, baseline_on_death=True)
+    with holding(world.subject(options), options, world.paths) as (holder, _):
+        assert isinstance(holder, LeasedHolder)
+        holder.apply_policy("watch")
+        lease = holder._lease
+        Path(lease.journal).unlink()
+        lease._process.kill()
+        with pytest.raises(KtuneError):
+            holder.renew()
+        with pytest.raises(KtuneError, match="nothing says that the baseline is back"):
+            holder.roll_back("the lease is lost")

@@ -167,6 +167,11 @@ class LeasedHolder:
 
     def roll_back(self, why: str) -> None:
         """Raises KtuneError: a knob is not back."""
+        if self._lease.lost:
+            raise KtuneError(
+                "the guardian is gone, and nothing says that the baseline is back",
+                hint="`ktune recover`",
+            )
         report = self._lease.release()
         if not report.verified:
             raise KtuneError(f"NOT restored: {', '.join(item.key for item in report.failed)}")
