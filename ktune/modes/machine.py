@@ -382,7 +382,6 @@ def _while_watching(state: State, event: Event) -> Step:
         case PauseEnded(who) if state.paused:
             return replace(state, paused=False, reason=f"goes on after {who}"), (
                 Command.TAKE_SCOPE,
-                Command.RESTART_TEST,
             )
         case PolicyGone(what):
             return _to(state, Mode.IDLE, what), (Command.VOID_PAIR, Command.END)

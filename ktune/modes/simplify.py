@@ -27,6 +27,10 @@ from ktune.report.progress import Note, Observer
 PAIRS_PER_KNOB = 2
 """Adjacent windows with and without a knob; two tell an effect of twice the spread apart."""
 
+MARGIN_SHARE = 0.5
+"""Of a margin, for what is put back: the proof that follows has to show the whole margin against
+the baseline, and can't if the simplification has used it up."""
+
 _GOAL = ""
 """Beside the names of metrics: the weighted objectives."""
 
@@ -67,8 +71,12 @@ class Simplifier:
         return [key for key, value in assignment.items() if self.bench.baseline[key] != value]
 
     def _no_worse(self, variant: Assignment, current: Assignment) -> bool:
-        """On the goal by the MEI, and on nothing that has a margin by that margin."""
-        limits = {_GOAL: self.settings.mei_log, **self.settings.rule.margins}
+        """On the goal by the MEI, and on nothing that has a margin by half of that margin."""
+        margins = self.settings.rule.margins
+        limits = {
+            _GOAL: self.settings.mei_log,
+            **{name: MARGIN_SHARE * margin for name, margin in margins.items()},
+        }
         worse = []
         for number in range(PAIRS_PER_KNOB):
             found = self._pair(variant, current, number)

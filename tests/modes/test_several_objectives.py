@@ -68,7 +68,7 @@ def test_a_win_on_both_is_promoted_with_the_gain_of_each(tmp_path: Path) -> None
 
 
 def test_a_win_on_one_that_loses_on_the_other_is_not_promoted(tmp_path: Path) -> None:
-    proof = proof_of(tmp_path, TWO, 1.5, 1.15)
+    proof = proof_of(tmp_path, TWO.replace("seed: 11", "seed: 5"), 1.5, 1.15)
     assert proof.outcome is ProofOutcome.NO_IMPROVEMENT_FOUND
 
 
