@@ -9,6 +9,9 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 $(BIN)/ktune: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@# pip compiles what it copies, an editable install is not copied: each start would compile anew
+	@# where Python may not write (PYTHONDONTWRITEBYTECODE)
+	$(BIN)/python -m compileall -q ktune
 	@touch $@
 
 $(VENV)/.test-installed: $(BIN)/ktune
