@@ -40,7 +40,7 @@ class ModeKeeper:
         if self.state.mode is Mode.EMERGENCY:
             raise Emergency(
                 f"emergency: {self.state.reason}",
-                hint="everything is back at its baseline; see `ktune report` for the windows",
+                hint="the baseline is restored on the way out; `ktune status` says if it was not",
             )
         if self.state.mode is not before.mode:
             self.observe(Note(f"{before.mode} -> {self.state.mode}: {self.state.reason}"))

@@ -34,6 +34,7 @@ from ktune.policy.hooks import fire
 from ktune.profile.configuration import HookEvent
 from ktune.profile.load import load_profile, parse_profile
 from ktune.profile.locate import profile_argument
+from ktune.profile.model import Profile
 from ktune.profile.phases import in_phase
 from ktune.profile.plan import Plan
 from ktune.proxy.client import Lease, LeaseRequest
@@ -104,6 +105,13 @@ def tune_profile(
 ) -> RunResult:
     """Tune by a profile (a path or a shipped name). Raises KtuneError."""
     profile = load_profile(profile_argument(argument), state_dir=str(paths.state))
+    return tune_loaded(profile, argument, options, paths, observe)
+
+
+def tune_loaded(
+    profile: Profile, argument: str, options: RunOptions, paths: StatePaths, observe: Observer
+) -> RunResult:
+    """The same by a profile that is loaded already; `argument` is where it came from."""
     if options.phase:
         profile = in_phase(profile, options.phase)
     refuse_outside(profile.safety)
@@ -217,7 +225,10 @@ def _execute(run: _Run) -> RunResult:
     except Emergency as error:
         end_quietly(study, StudyStatus.FAILED, error.message)
         _fire(run, HookEvent.EMERGENCY, {"study": study.id, "why": error.message})
-        raise
+        raise Emergency(
+            error.message,
+            hint=f"{restored_text(lease)}; `ktune report {study.id}` shows the windows",
+        ) from error
     except KtuneError as error:
         if not study.discard():  # refused before its first window: nothing to keep
             end_quietly(study, StudyStatus.FAILED, error.message)

@@ -29,7 +29,7 @@ from ktune.modes.prepare import (
     prepare_plan,
     refuse_changed,
 )
-from ktune.modes.run import RunOptions, resume_study, tune_profile
+from ktune.modes.run import RunOptions, resume_study, tune_loaded
 from ktune.modes.settings import guardrails_of, settings_of
 from ktune.modes.stage import Stage, stage
 from ktune.profile.load import load_profile, parse_profile
@@ -150,7 +150,8 @@ def _phase(run: _Run, name: str) -> PhaseResult:
     options = replace(run.options, phase=name, contexts=run.study.id)
     run.observe(Note(f"phase {name}"))
     if study is None:
-        study = tune_profile(run.argument, options, run.paths, run.observe).study
+        found = tune_loaded(run.profile, run.argument, options, run.paths, run.observe)
+        study = found.study
     elif study.status not in (StudyStatus.PROVEN, StudyStatus.NO_IMPROVEMENT):
         study = resume_study(study.id, options, run.paths, run.observe).study
     proof = study.proof()
