@@ -10,6 +10,8 @@ import contextlib
 import os
 import time
 
+from ktune.kernel.cgroup2 import cgroup2_root
+
 PREFIX = "ktune-window-"
 
 
@@ -90,27 +92,15 @@ def sweep() -> None:
 
 def own_cgroup() -> str | None:
     """The folder of our own cgroup in the cgroup2 hierarchy, wherever that is mounted."""
-    mount = _cgroup2_mount()
-    if mount is None:
-        return None
     try:
+        mount = cgroup2_root()
+        if mount is None:
+            return None
         with open("/proc/self/cgroup", encoding="utf-8") as file:
             for line in file:
                 if line.startswith("0::"):
                     path = os.path.normpath(mount + line[3:].rstrip("\n"))
                     return path if os.path.isdir(path) else None
-    except OSError:
-        pass
-    return None
-
-
-def _cgroup2_mount() -> str | None:
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8") as file:
-            for line in file:
-                before, _, after = line.partition(" - ")
-                if after.startswith("cgroup2 "):
-                    return before.split()[4]
     except OSError:
         pass
     return None

@@ -19,6 +19,8 @@ from typing import Any
 
 from ktune.errors import KtuneError
 from ktune.kernel import energy, namespaces
+from ktune.kernel.bpf.features import features
+from ktune.kernel.cgroup2 import cgroup2_root
 from ktune.policy.inside import in_child
 from ktune.records.paths import StatePaths
 
@@ -65,6 +67,7 @@ def examine(paths: StatePaths) -> list[Finding]:
         *_platform(),
         *_namespaces(),
         *_kernel_files(),
+        *_bpf(),
         *_guardian(),
         *_state(paths),
         *_catalog(),
@@ -127,6 +130,12 @@ def _energy() -> Finding:
     except energy.NoEnergy as error:
         return Finding("energy counters", Answer.MISSING, str(error), use)
     return Finding("energy counters", Answer.WORKS, ", ".join(item.name for item in found), use)
+
+
+def _bpf() -> Iterator[Finding]:
+    for item in features():
+        answer = Answer.WORKS if item.works else Answer.MISSING
+        yield Finding(item.name, answer, item.why, item.used_for)
 
 
 def _guardian() -> Iterator[Finding]:
@@ -258,7 +267,7 @@ def _writable(root: str, used_for: str) -> Finding:
 
 def _cgroup2() -> Finding:
     name, use = "cgroup2", "a group of its own for the workload: limits, accounting, clean kills"
-    root = _cgroup2_root()
+    root = cgroup2_root()
     if root is None:
         return Finding(name, Answer.MISSING, "not mounted", use)
     controllers = _read_one(f"{root}/cgroup.controllers") or "no controllers"
@@ -271,15 +280,6 @@ def _cgroup2() -> Finding:
         return Finding(name, Answer.PARTLY, f"{root}: {why} ({controllers})", use)
     answer = Answer.PARTLY if controllers == "no controllers" else Answer.WORKS
     return Finding(name, answer, f"{root}: {controllers}", use)
-
-
-def _cgroup2_root() -> str | None:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            fields, _, tail = line.partition(" - ")
-            if tail.startswith("cgroup2 "):
-                return fields.split()[4]
-    return None
 
 
 def _read_one(path: str) -> str:

@@ -94,6 +94,8 @@ def test_the_wheel_holds_the_data_and_nothing_of_the_tests(wheel: Path) -> None:
         "ktune/data/schemas/profile.schema.json",
         "ktune/proxy/allowlist.json",
         "ktune/catalog/data/vm.yaml",
+        "ktune/kernel/bpf/programs/probe.bpf.c",
+        "ktune/kernel/bpf/programs/probe.bpf.o",
     ):
         assert name in names
     assert [name for name in names if name.startswith(("tests/", "docs/", "benchmarks/"))] == []
