@@ -1,4 +1,4 @@
-"""Confidence sequences: an interval for the effect that may be looked at after every pair.
+"""A confidence sequence: an interval for the effect that may be looked at after every pair.
 
 A confidence sequence covers the true effect at *all* times together with the stated probability;
 a textbook interval looked at after every pair does not (it covers at each time alone). It says
@@ -6,8 +6,8 @@ where the effect stands while pairs come in. The reported gain does not come fro
 pairs after the decision (`estimate.py`): at a stopping time this interval is valid, but its
 middle is biased.
 
-Each is an e-process turned round: the interval holds exactly the effects that the e-process has
-not rejected. All numbers are log ratios, above 0 when the candidate is better.
+It is the sign test's e-process turned round: the interval holds exactly the effects that the
+e-process has not rejected. All numbers are log ratios, above 0 when the candidate is better.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ktune.evidence.eprocess import EFFECT_VARIANCE, log_sign_e
+from ktune.evidence.eprocess import log_sign_e
 
 
 @dataclass(frozen=True)
@@ -42,33 +42,7 @@ class Span:
 EVERYTHING = Span(-math.inf, math.inf, 0)
 
 
-def mean_span(xs: Sequence[float], alpha: float = 0.05, g: float = EFFECT_VARIANCE) -> Span:
-    """Two-sided limits of the mean log ratio after the pairs `xs`, by turning round `log_t_e`.
-
-    Hypothesis: for each m, H0: mean = m; the interval holds every m with E_n(m) < 1/alpha.
-    Assumptions: those of `eprocess.log_t_e`: independent Gaussian pairs of one variance.
-    Formula: E_n(m) < 1/alpha where |mean - m| < c s / sqrt(n), with
-    c^2 = (n-1) (k-1) / (1 - k/(1+ng)) and k = ((1+ng) / alpha^2)^(1/n); unbounded while
-    k >= 1+ng (up to 4 pairs at alpha = 0.05).
-    Source: Wang and Ramdas, arXiv 2310.03722 (confidence sequence of the scale-invariant mixture).
-    What breaks it: what breaks `log_t_e`; above all pairs with a memory and without a coin.
-    """
-    _refuse_alpha(alpha)
-    n = len(xs)
-    if n < 2:
-        return Span(-math.inf, math.inf, n)
-    width = 1 + n * g
-    log_k = (math.log(width) - 2 * math.log(alpha)) / n
-    if log_k >= math.log(width):
-        return Span(-math.inf, math.inf, n)
-    k = math.exp(log_k)
-    mean = math.fsum(xs) / n
-    variance = math.fsum((x - mean) ** 2 for x in xs) / (n - 1)
-    half = math.sqrt((n - 1) * (k - 1) / (1 - k / width) * variance / n)
-    return Span(mean - half, mean + half, n)
-
-
-def median_span(xs: Sequence[float], alpha: float = 0.05, lost: int = 0) -> Span:
+def median_span(xs: Sequence[float], alpha: float = 0.05) -> Span:
     """Two-sided limits of the median log ratio, by turning round `log_sign_e` at alpha/2 a side.
 
     Hypothesis: for each m, H0: a pair above m is as likely as one below it, given the past.
@@ -76,13 +50,13 @@ def median_span(xs: Sequence[float], alpha: float = 0.05, lost: int = 0) -> Span
     whatever happened before. No distribution, no variance, no independence beyond that.
     Formula: with w the fewest wins among n whose E reaches 2/alpha, the limits are the (n-w+1)-th
     smallest and the w-th smallest value; unbounded while there is no such w (up to 7 pairs at
-    alpha = 0.05). A lost pair ranks below every measured one.
+    alpha = 0.05). A lost pair, given as -inf, ranks below every measured one.
     Source: as `eprocess.log_sign_e`; turned round as in Howard and Ramdas, "Sequential estimation
     of quantiles", Bernoulli 28, 2022 (arXiv 1906.09712).
     What breaks it: an order that is not the coin's; windows voided because they looked bad.
     """
     _refuse_alpha(alpha)
-    ranked = [*[-math.inf] * lost, *sorted(xs)]
+    ranked = sorted(xs)
     n = len(ranked)
     wins = _wins_that_fire(n, alpha)
     if wins is None:
@@ -98,13 +72,8 @@ def running(spans: Sequence[Span]) -> Iterator[Span]:
         yield left
 
 
-def mean_sequence(xs: Sequence[float], alpha: float = 0.05) -> list[Span]:
-    """The running limits of the mean after each pair."""
-    return list(running([mean_span(xs[:n], alpha) for n in range(1, len(xs) + 1)]))
-
-
 def median_sequence(xs: Sequence[float], alpha: float = 0.05) -> list[Span]:
-    """The running limits of the median after each pair."""
+    """The running limits of the median after each pair; a lost pair is given as -inf."""
     return list(running([median_span(xs[:n], alpha) for n in range(1, len(xs) + 1)]))
 
 

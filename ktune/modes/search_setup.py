@@ -14,10 +14,11 @@ from ktune.profile.plan import Plan
 from ktune.records.search import SearchRecord, read_search, write_search
 from ktune.records.study import Study
 from ktune.report.progress import Note, Observer
+from ktune.search.opening import open_search
 from ktune.search.projection import ProjectedSpace
 from ktune.search.samplers import SamplerName
 from ktune.search.space import Space
-from ktune.search.study import Search, open_search
+from ktune.search.study import Search
 from ktune.search.trials import Origin
 from ktune.search.trust_region import TrustRegion
 

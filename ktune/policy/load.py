@@ -6,16 +6,17 @@ content is exit 7. Limits, positions and error texts are those of profiles.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from ktune.errors import ExitCode, KtuneError, UsageError
+from ktune.errors import ExitCode, KtuneError
 from ktune.policy import digest
 from ktune.policy.model import PolicyDocument
 from ktune.profile.errors import Mark, Problem, ProfileError, shown
+from ktune.profile.load import read_bytes
 from ktune.profile.translate import validate
-from ktune.profile.yaml12 import MAX_BYTES, Node, load_yaml
+from ktune.profile.yaml12 import Node, load_yaml
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def load_policy(path: str) -> LoadedPolicy:
         UsageError: it can't be read, or is not a policy (ProfileError with positions).
         KtuneError: its digest does not match (exit 7).
     """
-    return parse_policy(_read(path), path=path)
+    return parse_policy(read_bytes(Path(path)), path=path)
 
 
 def parse_policy(data: bytes, *, path: str) -> LoadedPolicy:
@@ -94,13 +95,3 @@ def _check_kind(root: Node) -> None:
             "this is a profile, not a policy",
             hint="`ktune plan` and `ktune tune` take profiles; `ktune freeze` makes policies",
         )
-
-
-def _read(path: str) -> bytes:
-    """One byte more than allowed is enough to know; a FIFO without a writer must not hang us."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(fd, "rb") as file:
-            return file.read(MAX_BYTES + 1) or b""
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error

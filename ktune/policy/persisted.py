@@ -7,7 +7,6 @@ under, and whether it stayed healthy. Standard library only (`status` reads it).
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,14 @@ from pathlib import Path
 from ktune.kernel.namespaces import boot_id
 from ktune.proxy.folders import private_folder
 from ktune.records import atomic, clock
-from ktune.records.codec import RecordError, decode, encode
+from ktune.records.codec import RecordError, encode
 from ktune.records.paths import StatePaths
+from ktune.records.stored import read_record
 
 HEALTHY_AFTER_S = 900.0
 """A boot that was watched so long without an emergency counts as healthy."""
 _FILE = re.compile(r"[0-9]{3,6}-[A-Za-z0-9._@-]+\.json\Z")
 _BOOT = "boot.json"
-_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,11 @@ def list_persisted(paths: StatePaths) -> tuple[list[PersistedPolicy], list[str]]
         return found, problems
     for name in filter(_FILE.match, names):
         try:
-            found.append(decode(PersistedPolicy, _read(paths.persisted / name), name))
+            item = read_record(PersistedPolicy, paths.persisted / name)
         except RecordError as error:
             problems.append(error.message)
+        else:
+            found += [item] if item is not None else []
     return sorted(found, key=lambda item: item.number), problems
 
 
@@ -117,8 +118,7 @@ def read_boot(paths: StatePaths) -> BootRecord | None:
     Raises:
         RecordError: it can't be understood: whether that boot was healthy is not known.
     """
-    path = paths.persisted / _BOOT
-    return decode(BootRecord, _read(path), str(path)) if path.exists() else None
+    return read_record(BootRecord, paths.persisted / _BOOT)
 
 
 def write_boot(paths: StatePaths, record: BootRecord) -> None:
@@ -139,12 +139,3 @@ def mark_healthy(paths: StatePaths, digest: str, why: str) -> bool:
         return False
     write_boot(paths, dataclasses.replace(record, healthy=clock.now(), why=why))
     return True
-
-
-def _read(path: Path) -> object:
-    try:
-        with open(path, "rb") as file:
-            data: object = json.loads(file.read(_MAX_BYTES))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: {error}") from error
-    return data

@@ -4,16 +4,15 @@ Standard library only."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from ktune.proxy.folders import private_folder
 from ktune.records import atomic, clock, history
-from ktune.records.codec import RecordError, decode, encode
+from ktune.records.codec import encode
 from ktune.records.paths import StatePaths
+from ktune.records.stored import read_record
 
 _FILE = "approvals.json"
-_MAX_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,7 @@ class Approval:
 
 def read_approvals(paths: StatePaths) -> tuple[Approval, ...]:
     """All of them, oldest first. Raises RecordError: what can't be understood approves nothing."""
-    path = paths.state / _FILE
-    try:
-        with open(path, "rb") as file:
-            data = json.loads(file.read(_MAX_BYTES))
-    except FileNotFoundError:
-        return ()
-    except ValueError as error:
-        raise RecordError(f"{path}: {error}") from error
-    return decode(tuple[Approval, ...], data, str(path))
+    return read_record(tuple[Approval, ...], paths.state / _FILE) or ()
 
 
 def approval_of(paths: StatePaths, digest: str) -> Approval | None:

@@ -16,6 +16,7 @@ from typing import Any
 from ktune.kernel.values import Value
 from ktune.records import atomic
 from ktune.records.codec import RecordError, decode, encode
+from ktune.records.stored import read_record
 
 _FILE, _FINGERPRINTS = "contexts.json", "fingerprints.jsonl"
 
@@ -63,14 +64,7 @@ def write_contexts(folder: Path, record: ContextsRecord) -> None:
 
 def read_contexts(folder: Path) -> ContextsRecord | None:
     """None while there is no answer. Raises RecordError."""
-    path = folder / _FILE
-    try:
-        raw = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: can't be read ({error})") from error
-    return decode(ContextsRecord, raw, str(path))
+    return read_record(ContextsRecord, folder / _FILE)
 
 
 def append_fingerprint(folder: Path, record: FingerprintRecord) -> None:

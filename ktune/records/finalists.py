@@ -5,14 +5,14 @@ A finalist chosen, or chosen anew, after a look at pairs would void the error ra
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ktune.kernel.values import Value
 from ktune.records import atomic, clock
-from ktune.records.codec import RecordError, decode, encode
+from ktune.records.codec import encode
+from ktune.records.stored import read_record
 
 _FILE = "finalists.json"
 
@@ -38,11 +38,4 @@ def fix_finalists(folder: Path, finalists: Finalists) -> Finalists:
 
 def read_finalists(folder: Path) -> Finalists | None:
     """Those that were fixed, None while the search is not over. Raises RecordError."""
-    path = folder / _FILE
-    try:
-        raw = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: can't be read ({error})") from error
-    return decode(Finalists, raw, str(path))
+    return read_record(Finalists, folder / _FILE)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ktune.kernel.values import Value
 from ktune.records import atomic
-from ktune.records.codec import RecordError, decode, encode
+from ktune.records.codec import encode
+from ktune.records.stored import read_record
 
 _FILE = "front.json"
 
@@ -46,11 +46,4 @@ def write_front(folder: Path, front: Front) -> None:
 
 def read_front(folder: Path) -> Front | None:
     """None for a study that was no Pareto search, or is not over. Raises RecordError."""
-    path = folder / _FILE
-    try:
-        raw = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: can't be read ({error})") from error
-    return decode(Front, raw, str(path))
+    return read_record(Front, folder / _FILE)

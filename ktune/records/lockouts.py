@@ -5,18 +5,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from ktune.errors import RefusedError
 from ktune.records import atomic, clock
-from ktune.records.codec import RecordError, decode, encode
+from ktune.records.codec import encode
 from ktune.records.paths import StatePaths
+from ktune.records.stored import read_record
 
 _FILE = "lockouts.json"
-_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,7 @@ def read_lockouts(paths: StatePaths, now: datetime | None = None) -> list[Lockou
     Raises:
         RecordError: the file can't be understood: refusing is safer than forgetting.
     """
-    path = paths.state / _FILE
-    try:
-        with open(path, "rb") as file:
-            data = json.loads(file.read(_MAX_BYTES))
-    except FileNotFoundError:
-        return []
-    except ValueError as error:
-        raise RecordError(f"{path}: {error}") from error
-    found = decode(tuple[Lockout, ...], data, str(path))
+    found = read_record(tuple[Lockout, ...], paths.state / _FILE) or ()
     moment = now or datetime.now(UTC)
     return [item for item in found if not item.over(moment)]
 

@@ -6,7 +6,6 @@ search or took a calibration over.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,8 @@ from ktune.evidence.power import TARGET
 from ktune.evidence.readiness import Averaging, Effect, Spread
 from ktune.kernel.values import Value
 from ktune.records import atomic
-from ktune.records.codec import RecordError, decode, encode
+from ktune.records.codec import encode
+from ktune.records.stored import read_record
 
 _FILE = "readiness.json"
 
@@ -115,11 +115,4 @@ def write_readiness(folder: Path, found: Readiness) -> None:
 
 def read_readiness(folder: Path) -> Readiness | None:
     """None where there is none. Raises RecordError."""
-    path = folder / _FILE
-    try:
-        raw = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: can't be read ({error})") from error
-    return decode(Readiness, raw, str(path))
+    return read_record(Readiness, folder / _FILE)

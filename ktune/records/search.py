@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ktune.kernel.values import Value
 from ktune.records import atomic
-from ktune.records.codec import RecordError, decode, encode
+from ktune.records.codec import encode
+from ktune.records.stored import read_record
 
 _FILE = "search.json"
 
@@ -79,11 +79,4 @@ def write_search(folder: Path, record: SearchRecord) -> None:
 
 def read_search(folder: Path) -> SearchRecord | None:
     """None where the study has none. Raises RecordError."""
-    path = folder / _FILE
-    try:
-        raw = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: can't be read ({error})") from error
-    return decode(SearchRecord, raw, str(path))
+    return read_record(SearchRecord, folder / _FILE)

@@ -23,6 +23,7 @@ from ktune.proxy.folders import private_folder
 from ktune.records import atomic, clock
 from ktune.records.codec import RecordError, decode, encode
 from ktune.records.paths import CALIBRATIONS, CONTEXTS, StatePaths
+from ktune.records.stored import read_record
 from ktune.records.types import (
     Proof,
     ProofOutcome,
@@ -34,8 +35,6 @@ from ktune.records.types import (
 
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{2,8}\Z")
 _MANIFEST, _WINDOWS, _PROOF = "study.json", "windows.jsonl", "proof.json"
-MAX_RECORD_BYTES = 16 << 20
-"""A manifest or proof larger than this is not one of ours."""
 
 
 def new_study_id(moment: datetime | None = None) -> str:
@@ -212,10 +211,9 @@ class Study:
             KtuneError: it or the windows it rests on were changed afterwards (exit 7).
             RecordError: it can't be read.
         """
-        path = self.folder / _PROOF
-        if not path.is_file():
+        proof = read_record(Proof, self.folder / _PROOF)
+        if proof is None:
             return None
-        proof = decode(Proof, _read_json(path), str(path))
         if _seal(proof).digest != proof.digest or proof.windows_digest != self._windows_digest():
             raise KtuneError(
                 f"the proof of study {self.id} does not match its digests: "
@@ -286,18 +284,10 @@ def _no_such_study(parent: Path, study_id: str) -> UsageError:
 
 def _read_manifest(folder: Path) -> StudyManifest:
     path = folder / _MANIFEST
-    return decode(StudyManifest, _read_json(path), str(path))
-
-
-def _read_json(path: Path) -> object:
-    try:
-        if path.stat().st_size > MAX_RECORD_BYTES:
-            raise RecordError(f"{path}: larger than {MAX_RECORD_BYTES >> 20} MiB")
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise RecordError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: not JSON ({error})") from error
+    manifest = read_record(StudyManifest, path)
+    if manifest is None:
+        raise RecordError(f"{path}: is not there")
+    return manifest
 
 
 def _window(line: bytes, where: str) -> WindowRecord:

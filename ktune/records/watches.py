@@ -15,12 +15,12 @@ from typing import Any
 
 from ktune.proxy.folders import private_folder
 from ktune.records import atomic, clock
-from ktune.records.codec import RecordError, decode, encode
+from ktune.records.codec import RecordError, encode
 from ktune.records.paths import StatePaths
+from ktune.records.stored import read_record
 from ktune.records.types import Runner
 
 _STATE, _PAIRS = "watch.json", "pairs.jsonl"
-_MAX_BYTES = 1 << 20
 _KEPT_ALERTS = 20
 
 
@@ -101,7 +101,7 @@ def read_watch(paths: StatePaths, name: str) -> WatchRecord | None:
     Raises:
         RecordError: it can't be understood.
     """
-    return _read(paths.watches / name / _STATE)
+    return read_record(WatchRecord, paths.watches / name / _STATE)
 
 
 def write_watch(paths: StatePaths, record: WatchRecord) -> None:
@@ -149,14 +149,3 @@ def list_watches(paths: StatePaths) -> tuple[list[WatchRecord], list[str]]:
             if record is not None:
                 found.append(record)
     return found, problems
-
-
-def _read(path: Path) -> WatchRecord | None:
-    try:
-        with open(path, "rb") as file:
-            data = json.loads(file.read(_MAX_BYTES))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: {error}") from error
-    return decode(WatchRecord, data, str(path))

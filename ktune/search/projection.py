@@ -29,9 +29,6 @@ from ktune.kernel.values import Value
 from ktune.search.relations import repair
 from ktune.search.space import SPECIAL_BIAS, Assignment, Axis, Params, Space
 
-DEFAULT_DIMENSIONS = 8
-"""LlamaTune takes 16 for 90 to 200 knobs and 100 runs; windows here are fewer."""
-
 
 @dataclass(frozen=True)
 class Direction:

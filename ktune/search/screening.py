@@ -27,9 +27,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ktune.records.search import Judged, Screening
+from ktune.search.distributions import distributions_of
 from ktune.search.quiet import quiet, take_over_log
 from ktune.search.space import Space
-from ktune.search.study import distributions_of
 from ktune.search.trials import Ranked
 
 FIRST_LOOK = 24

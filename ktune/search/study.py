@@ -1,4 +1,4 @@
-"""Ask and tell over Optuna 5: the one place where it is used.
+"""Ask and tell over Optuna 5; `opening.py` opens a study.
 
 Promises: a candidate keeps limits and relations; a void window is never scored; an assignment
 measured again counts as a re-measurement (the mean is kept and told); a study goes on after any
@@ -11,20 +11,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ktune.errors import KtuneError, UsageError
+from ktune.errors import UsageError
 from ktune.kernel.values import Value
+from ktune.search.distributions import distributions_of
 from ktune.search.front import enters_front
+from ktune.search.kept import packed, unpacked
 from ktune.search.projection import ProjectedSpace
 from ktune.search.pruning import is_behind
-from ktune.search.quiet import quiet, take_over_log
+from ktune.search.quiet import quiet
 from ktune.search.relations import repair
-from ktune.search.samplers import SamplerName, make_sampler
 from ktune.search.space import Assignment, NotInSpaceError, Params, Space
-from ktune.search.storage import Journal, open_database
 from ktune.search.trials import (
     AssignmentKey,
     Candidate,
@@ -46,7 +45,6 @@ from ktune.search.trust_region import TrustRegion, centre_of
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
-    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 MAX_DRAWS = 200
@@ -60,7 +58,7 @@ FAILED = "ktune.failed"
 
 
 class Search:
-    """One study: open it with `open_search`, then ask and tell in turn.
+    """One study: open it with `opening.open_search`, then ask and tell in turn.
 
     `rows` is everything told, in order; `ranked()` the assignments by mean score. With
     `objectives` Optuna is told each of them by itself (a Pareto search), else the weighted score.
@@ -185,8 +183,8 @@ class Search:
         if self._pruning and row.origin is Origin.REMEASURE and self._behind(row):
             self.rows[-1] = row = replace(row, pruned=True)
         with quiet():
-            packed = {**_packed(told), "origin": row.origin.value, "pruned": row.pruned}
-            trial.set_user_attr("told", packed)
+            kept = {**packed(told), "origin": row.origin.value, "pruned": row.pruned}
+            trial.set_user_attr("told", kept)
             self._finish(trial, row)
         if isinstance(told, VoidTrial) and told.retry and retries < MAX_RETRIES:
             self._enqueue(candidate.assignment, candidate.origin, retries=retries + 1)
@@ -342,113 +340,11 @@ class Search:
                 with quiet():
                     self._study.tell(trial.number, state=_states().FAIL)
             elif "told" in trial.user_attrs and trial.state.is_finished():
-                told = _unpacked(trial.user_attrs["told"], revised.get(f"revised.{trial.number}"))
+                told = unpacked(trial.user_attrs["told"], revised.get(f"revised.{trial.number}"))
                 assignment = self._assignment_of(trial, trial.params)
                 origin = Origin(trial.user_attrs["told"]["origin"])
                 pruned = bool(trial.user_attrs["told"].get("pruned"))
                 self.rows.append(Row(trial.number, assignment, origin, told, pruned))
-
-
-def open_search(
-    space: Space,
-    *,
-    name: str,
-    journal: Path,
-    sampler: SamplerName = SamplerName.TPE,
-    seed: int = 0,
-    constraints: Sequence[str] = (),
-    objectives: Sequence[str] = (),
-    storage_url: str | None = None,
-    projected: ProjectedSpace | None = None,
-    pruning: bool = False,
-) -> Search:
-    """Open a study or go on with it.
-
-    `constraints` names what every `ScoredTrial` brings, `objectives` (a Pareto search only) whose
-    log ratios it brings. With `projected` (of the same space) the sampler sees its few dimensions
-    instead of the axes. With `pruning`, what is measured again and falls behind the best is not
-    measured any further (`pruning.py`). With `storage_url` the trials go to that
-    database under `name`, else to the file `journal`.
-
-    Raises:
-        BusyError: another process holds the journal (exit 6).
-        KtuneError: a missing module (4), an untrusted storage (7), a study of another space (2).
-    """
-    with ExitStack() as stack:
-        storage: BaseStorage
-        if storage_url is None:
-            own = Journal(journal, sampler)
-            stack.callback(own.close)
-            chosen = make_sampler(sampler, seed)
-            take_over_log()
-            storage = own.storage()
-        else:
-            chosen = make_sampler(sampler, seed)
-            take_over_log()
-            storage = open_database(storage_url, sampler)
-            stack.callback(storage.remove_session)
-        fingerprint = (projected or space).fingerprint
-        study = _opened(storage, name, fingerprint, directions=max(1, len(objectives)))
-        before = len(study.get_trials(deepcopy=False))
-        study.sampler = make_sampler(sampler, seed, trials_before=before) if before else chosen
-        return Search(
-            study,
-            space,
-            constraints,
-            objectives,
-            stack.pop_all(),
-            projected=projected,
-            pruning=pruning,
-        )
-
-
-def _opened(storage: BaseStorage, name: str, fingerprint: str, *, directions: int) -> Study:
-    import optuna
-
-    with quiet():
-        try:
-            study = optuna.create_study(
-                storage=storage,
-                study_name=name,
-                directions=["maximize"] * directions,
-                load_if_exists=True,
-            )
-        except KtuneError:
-            raise
-        known = study.user_attrs.get("space")
-        if known is None:
-            study.set_user_attr("space", fingerprint)
-    if known not in (None, fingerprint):
-        raise UsageError(
-            f"the study {name} searched other knobs or limits than the profile gives now",
-            hint="start a new study (without --resume)",
-        )
-    return study
-
-
-def distributions_of(points: Space | ProjectedSpace) -> dict[str, Any]:
-    """Optuna's distributions of the parameters."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    if isinstance(points, ProjectedSpace):
-        return {name: FloatDistribution(-1.0, 1.0) for name in points.names}
-    found: dict[str, Any] = {}
-    for axis in points.axes:
-        number = axis.number
-        if number is None:
-            found[axis.name] = CategoricalDistribution([axis.label(c) for c in axis.choices])
-        elif number.log:
-            found[axis.name] = IntDistribution(number.low, number.high, log=True)
-        else:
-            steps = (number.high - number.low) // number.step
-            found[axis.name] = IntDistribution(0, steps)
-        if axis.has_chooser:
-            found[axis.chooser] = FloatDistribution(0.0, 1.0)
-    return found
 
 
 def _states() -> Any:
@@ -464,27 +360,3 @@ def _origin(trial: Trial | FrozenTrial) -> Origin:
 def _fixed(trial: FrozenTrial) -> Any:
     """The parameters an enqueued trial was given; None for the sampler's own."""
     return trial.system_attrs.get("fixed_params")
-
-
-def _packed(told: Told) -> dict[str, Any]:
-    if isinstance(told, ScoredTrial):
-        return {
-            "score": told.score,
-            "constraints": dict(told.constraints),
-            "objectives": dict(told.objectives),
-        }
-    if isinstance(told, InfeasibleTrial):
-        return {"infeasible": told.reason}
-    return {"void": told.reason}
-
-
-def _unpacked(packed: dict[str, Any], revised: dict[str, Any] | None) -> Told:
-    if "score" in packed:
-        told = revised or packed
-        return ScoredTrial(told["score"], packed["constraints"], told["objectives"])
-    if "infeasible" in packed:
-        return InfeasibleTrial(packed["infeasible"])
-    return VoidTrial(packed["void"])
-
-
-__all__ = ["NotInSpaceError", "Search", "open_search"]

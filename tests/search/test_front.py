@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ktune.search.front import dominates, enters_front, front
+from ktune.search.opening import open_search
 from ktune.search.samplers import SamplerName
-from ktune.search.study import open_search
 from ktune.search.trials import Origin, Ranked, Row, ScoredTrial
 from tests.search.spaces import example_space
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ktune.errors import UsageError
+from ktune.search.opening import open_search
 from ktune.search.projection import ProjectedSpace, place_of, value_at
 from ktune.search.space import SPECIAL_BIAS, Axis, Number, Space
-from ktune.search.study import Search, open_search
+from ktune.search.study import Search
 from ktune.search.trials import Origin, ScoredTrial, VoidTrial, key_of
 from tests.search.spaces import BASELINE, choice, example_space, number, spaces
 from tests.search.test_space import Drawn

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
+from ktune.search.opening import open_search
 from ktune.search.pruning import FEWEST_PAIRS, is_behind
-from ktune.search.study import Search, open_search
+from ktune.search.study import Search
 from ktune.search.trials import Origin, ScoredTrial, key_of
 from tests.search.spaces import example_space
 

@@ -10,8 +10,8 @@ import pytest
 from ktune.evidence.binomial import lower_limit
 from ktune.evidence.decide import Outcome, Rule, decide
 from ktune.search.finalists import Finished, next_step
+from ktune.search.opening import open_search
 from ktune.search.samplers import SamplerName
-from ktune.search.study import open_search
 from ktune.search.trials import ScoredTrial
 from tests.evidence.simulated import pairs_of, windows
 from tests.search.spaces import example_space, gain_of

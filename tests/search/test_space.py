@@ -18,9 +18,9 @@ from ktune.errors import UsageError
 from ktune.kernel.values import Value
 from ktune.profile.knobs import Relation, parse_relation
 from ktune.profile.space import Dimension, DimensionKind
+from ktune.search.distributions import distributions_of
 from ktune.search.relations import repair
 from ktune.search.space import SPECIAL_BIAS, Axis, Number, Space
-from ktune.search.study import distributions_of
 from tests.search.spaces import BASELINE, choice, element, example_space, number, spaces, within
 
 Drawn = tuple[tuple[Dimension, ...], tuple[Relation, ...], dict[str, Value]]

@@ -17,10 +17,11 @@ from hypothesis import HealthCheck, given, settings
 
 from ktune.errors import BusyError, ExitCode, KtuneError, RefusedError, UsageError
 from ktune.profile.knobs import parse_relation
+from ktune.search.opening import open_search
 from ktune.search.samplers import SamplerName, make_sampler, missing_modules
 from ktune.search.space import NotInSpaceError, Space
 from ktune.search.storage import check_url
-from ktune.search.study import MAX_RETRIES, Search, open_search
+from ktune.search.study import MAX_RETRIES, Search
 from ktune.search.trials import (
     Candidate,
     InfeasibleTrial,
@@ -364,7 +365,7 @@ def test_optuna_prints_nothing_and_speaks_to_our_log(
 
 def test_optuna_is_imported_by_a_search_only() -> None:
     program = (
-        "import sys, ktune.search.study, ktune.search.stopping, ktune.search.finalists\n"
+        "import sys, ktune.search.opening, ktune.search.stopping, ktune.search.finalists\n"
         "import ktune.evidence.verdict\n"
         "heavy = {'optuna', 'numpy', 'scipy', 'sqlalchemy', 'torch'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"

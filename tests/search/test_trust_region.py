@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from ktune.kernel.values import Value
 from ktune.profile.knobs import parse_relation
 from ktune.profile.space import Dimension, DimensionKind
+from ktune.search.opening import open_search
 from ktune.search.regret import Tried, regret
 from ktune.search.space import Space
-from ktune.search.study import open_search
 from ktune.search.trials import InfeasibleTrial, Origin, Row, ScoredTrial
 from ktune.search.trust_region import TrustRegion, centre_of
 
