@@ -56,7 +56,8 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
 _PRINT = ctypes.CFUNCTYPE(_INT, _INT, _POINTER, _POINTER)
 _WARNING = 0
 _KEPT_LINES = 200
-_LINE_BYTES = 8192
+_MESSAGE_BYTES = 1 << 20
+"""A verifier log comes as one message and says why at its end."""
 
 
 class BpfError(OSError):
@@ -124,8 +125,8 @@ class Library:
         """libbpf's print callback. `values` is a va_list, which the ABIs of x86-64 and arm64 pass
         as a pointer."""
         if level == _WARNING:
-            buffer = ctypes.create_string_buffer(_LINE_BYTES)
-            self._vsnprintf(buffer, _LINE_BYTES, pattern, values)
+            buffer = ctypes.create_string_buffer(_MESSAGE_BYTES)
+            self._vsnprintf(buffer, _MESSAGE_BYTES, pattern, values)
             self._said.extend(buffer.value.decode("utf-8", "replace").splitlines())
         return 0
 

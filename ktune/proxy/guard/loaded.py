@@ -1,0 +1,153 @@
+"""The guard in the kernel: load, attach, set rules, hear what it reports. Standard library only.
+
+Its links are bare: whatever kills the process that loaded it, the guard goes with it
+(`pinned.py` keeps one for a committed policy).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import struct
+from collections.abc import Sequence
+
+from ktune.kernel.bpf.library import BpfError
+from ktune.kernel.bpf.objects import BpfObject, Link, RingBuffer, open_object
+from ktune.kernel.cgroup2 import cgroup2_root
+from ktune.proxy.guard.wire import (
+    NO_COUNTERS,
+    Counters,
+    GuardEvent,
+    GuardRule,
+    decode_counters,
+    decode_event,
+    encode_exact,
+    encode_introduction,
+    encode_name,
+    encode_rule,
+    introduced_pid,
+)
+
+OBJECTS = ("guard", "guard_plain")
+"""With the writer's network namespace (needs the kernel's BTF), and without."""
+LIMITS = "guard_limits"
+AUDIT = "guard_audit"
+_INTRODUCE_BY = "/proc/sys/kernel/ostype"
+_FIRST = struct.pack("<I", 0)
+
+
+class LoadedGuard:
+    """One guard of this process.
+
+    `sees_netns`: the writer's network namespace is known; else `netns_why` says why not.
+    """
+
+    def __init__(self, prefer: Sequence[str] = OBJECTS) -> None:
+        """Load the first of `prefer` that loads. Raises BpfError."""
+        self.netns_why = "" if prefer[0] == OBJECTS[0] else f"{prefer[0]} was chosen"
+        try:
+            self._object = _loaded(prefer[0])
+        except BpfError as error:
+            if len(prefer) == 1:
+                raise
+            self.netns_why = error.why
+            self._object = _loaded(prefer[1])
+        self._links: dict[str, Link] = {}
+        self._numbers: dict[str, int] = {}
+        self._ring: RingBuffer = self._object.ring("events")
+        self.root: str | None = None
+        """Where it audits: the root of cgroup2 as this process sees it."""
+
+    @property
+    def sees_netns(self) -> bool:
+        return not self.netns_why
+
+    @property
+    def object(self) -> BpfObject:
+        """For pinning."""
+        return self._object
+
+    def audit_everybody(self) -> None:
+        """Report writers of the whole machine (of this cgroup namespace); ourselves excepted.
+
+        Raises:
+            BpfError: no cgroup2, or our own accesses do not pass the program.
+        """
+        root = cgroup2_root()
+        if root is None:
+            raise BpfError(2, "no cgroup2 is mounted: nowhere to attach the guard")
+        self._links[root] = self._object.attach_cgroup(AUDIT, root)
+        self.root = root
+        self.add_own(self._introduce())
+
+    def bind(self, folder: str) -> None:
+        """Hold every process of a cgroup2 group, and below, to the limits. Raises BpfError,
+        OSError (no such group)."""
+        self._links[f"limits {folder}"] = self._object.attach_cgroup(LIMITS, folder)
+
+    def unbind(self, folder: str) -> None:
+        """No longer; a group that was removed is unbound already."""
+        link = self._links.pop(f"limits {folder}", None)
+        if link is not None:
+            link.close()
+
+    def set_rules(self, rules: Sequence[GuardRule]) -> None:
+        """From now on these knobs are watched, too. Raises BpfError, ValueError (name too long)."""
+        for rule in rules:
+            number = self._numbers.setdefault(rule.name, len(self._numbers) + 1)
+            key = encode_name(rule.name)
+            for value in rule.exact:
+                self._object.map("exact").update(encode_exact(value, number), _FIRST)
+            if self._object.map("counters").lookup(key) is None:
+                self._object.map("counters").update(key, NO_COUNTERS)
+            self._object.map("rules").update(key, encode_rule(rule, number))
+
+    def add_own(self, pid: int) -> None:
+        """Writes of this process (initial pid namespace) are ktune's own."""
+        self._object.map("own").update(struct.pack("<I", pid), _FIRST)
+
+    def counters(self, name: str) -> Counters:
+        """What has happened to one knob."""
+        raw = self._object.map("counters").lookup(encode_name(name))
+        return Counters() if raw is None else decode_counters(raw)
+
+    @property
+    def wake_fd(self) -> int:
+        """Readable when there are events."""
+        return self._ring.fd
+
+    def events(self) -> list[GuardEvent]:
+        """What has been reported since the last call, oldest first; never waits."""
+        return [decode_event(raw) for raw in self._ring.read()]
+
+    def close(self) -> None:
+        """Detach and unload."""
+        self._object.close()
+        self._links.clear()
+
+    def _introduce(self) -> int:
+        """Our pid as the initial pid namespace counts it: see `introduce` in guard.bpf.h."""
+        position = secrets.randbits(30) | 1 << 30  # the context shows 32 bits of it
+        cell = self._object.map("introductions")
+        cell.update(_FIRST, encode_introduction(position))
+        fd = os.open(_INTRODUCE_BY, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.pread(fd, 1, position)
+        finally:
+            os.close(fd)
+        raw = cell.lookup(_FIRST)
+        pid = introduced_pid(raw) if raw is not None else 0
+        cell.update(_FIRST, encode_introduction(0))
+        if pid == 0:
+            raise BpfError(1, "attached, but this process's own accesses do not pass the guard")
+        return pid
+
+
+def _loaded(name: str) -> BpfObject:
+    made = open_object(name)
+    try:
+        made.load()
+    except BpfError:
+        made.close()
+        raise
+    return made

@@ -1,0 +1,96 @@
+"""What tests of the guard stand on: a cgroup2 group of the test's own, and a writer inside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ktune.kernel.bpf.library import BpfError
+from ktune.kernel.cgroup2 import cgroup2_root
+from ktune.proxy.guard.loaded import LoadedGuard
+
+WRITE = """
+import errno, json, os, sys
+folder, netns, path, *values = sys.argv[1:]
+if folder:
+    with open(folder + "/cgroup.procs", "w") as file:
+        file.write(str(os.getpid()))
+if netns:
+    import ctypes
+    fd = os.open(netns, os.O_RDONLY)
+    assert ctypes.CDLL(None).setns(fd, 0x40000000) == 0
+said = []
+for value in values:
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, value.encode())
+        said.append("ok")
+    except OSError as error:
+        said.append(errno.errorcode[error.errno])
+    finally:
+        os.close(fd)
+print(json.dumps([os.getpid(), said]))
+"""
+
+
+class Group:
+    """A cgroup2 group; the only place where tests refuse anything to anybody."""
+
+    def __init__(self, name: str) -> None:
+        root = cgroup2_root()
+        assert root is not None
+        self.folder = f"{root}/ktune-test-{name}-{os.getpid()}"
+        os.mkdir(self.folder)
+
+    def write(self, path: str, *values: str, netns: str = "") -> list[str]:
+        """Write from inside, one after the other: `ok` or the errno's name of each."""
+        return write_as(self.folder, path, *values, netns=netns)[1]
+
+    def close(self) -> None:
+        """Remove it; nobody is inside any more."""
+        os.rmdir(self.folder)
+
+
+def write_as(folder: str, path: str, *values: str, netns: str = "") -> tuple[int, list[str]]:
+    """(pid of the writer, what became of each write)."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", WRITE, folder, netns, path, *values],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    pid, said = json.loads(done.stdout)
+    return pid, said
+
+
+def why_no_guard() -> str | None:
+    """None where the guard works, else why it does not: the reason of a skip."""
+    if os.geteuid() != 0:
+        return "needs root"
+    if cgroup2_root() is None:
+        return "needs a cgroup2 mount"
+    try:
+        LoadedGuard().close()
+    except BpfError as error:
+        return error.why
+    return None
+
+
+@contextmanager
+def new_group(name: str) -> Iterator[Group]:
+    """A group for one test."""
+    made = Group(name)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def knob_path(key: str) -> Path:
+    """Of a sysctl."""
+    return Path("/proc/sys", *key.split("."))
