@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ktune.cli.common import SubParsers, confirm, print_json, say, state_paths, table, warn
 from ktune.errors import ExitCode
+
+if TYPE_CHECKING:
+    from ktune.policy.approval import Approvable
 
 
 def add_parser(subparsers: SubParsers) -> ArgumentParser:
@@ -14,7 +20,8 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
         "approve",
         help="say yes to a proven study or a policy, where that is required before apply",
         description="Records who approves and when, bound to the digest of the proof or the "
-        "policy: what changes afterwards is not approved.",
+        "policy, to the settings and the scope, and to how it will be watched: what differs in any "
+        "of these is not approved.",
     )
     parser.add_argument("subject", metavar="STUDY|POLICY", help="a study's id or a policy file")
     parser.add_argument("--revoke", action="store_true", help="take the approval back")
@@ -23,6 +30,18 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser
+
+
+def _watched(found: Approvable) -> Iterator[str]:
+    """How it will be looked after: an approval is one of that, too."""
+    terms = found.terms
+    watch = ", ".join(
+        f"{key} {value}" for key, value in terms["watch"].items() if value is not None
+    )
+    yield f"  watched: {watch}"
+    yield f"  other writers of its knobs: {terms['guard']}"
+    said = terms["safety"]
+    yield f"  guardrails (safety): {json.dumps(said) if said else 'the defaults'}"
 
 
 def run(args: Namespace) -> int:
@@ -43,6 +62,7 @@ def run(args: Namespace) -> int:
     if not args.json:
         say(f"{found.name} in {found.scope}: {found.gain}", f"  {found.digest}")
         say(*table(found.assignment.items()))
+        say(*_watched(found))
     if args.dry_run:
         say("dry run: nothing was recorded")
         return ExitCode.OK
@@ -50,7 +70,12 @@ def run(args: Namespace) -> int:
         warn("not approved")
         return ExitCode.FAILED
     made = approvals.approve(
-        paths, digest=found.digest, subject=args.subject, scope=found.scope, why=args.why
+        paths,
+        digest=found.digest,
+        subject=args.subject,
+        scope=found.scope,
+        why=args.why,
+        terms=found.terms,
     )
     fire(HookEvent.APPROVED, {"subject": found.name, "digest": found.digest}, warn)
     if args.json:

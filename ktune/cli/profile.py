@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from ktune.cli.common import SubParsers, print_json, say, state_paths, table
+from ktune.cli.common import SubParsers, print_json, say, state_paths, table, warn
 from ktune.errors import ExitCode, KtuneError, UsageError
 
 
@@ -100,21 +100,32 @@ def _validate(args: Namespace) -> int:
     from ktune.profile.errors import PlanRefusedError, Problem, ProfileError
     from ktune.profile.gates import pass_gates
     from ktune.profile.load import load_profile
+    from ktune.profile.probation import probation_problems
 
     results: list[dict[str, Any]] = []
     problems: list[Problem] = []
     refused: list[Problem] = []
+    warnings: list[Problem] = []
     for argument in args.profiles:
         path = locate.profile_argument(argument)
         found: tuple[Problem, ...] = ()
+        warned: tuple[Problem, ...] = ()
         try:
             profile = load_profile(path, state_dir=str(state_paths(args).state))
             found = tuple(pass_gates(profile, load_catalog()).refused)
             refused.extend(found)
+            warned = tuple(probation_problems(profile))
+            warnings.extend(warned)
         except ProfileError as error:
             found = error.problems
             problems.extend(found)
-        results.append({"path": str(path), "problems": [_as_json(item) for item in found]})
+        results.append(
+            {
+                "path": str(path),
+                "problems": [_as_json(item) for item in found],
+                "warnings": [_as_json(item) for item in warned],
+            }
+        )
     if args.json:
         print_json(results)
         if problems:
@@ -123,6 +134,8 @@ def _validate(args: Namespace) -> int:
     for result in results:
         if not result["problems"]:
             say(f"{result['path']}: valid")
+    for item in warnings:
+        warn(f"warning: {item}")
     if problems:
         raise ProfileError([*problems, *refused])
     if refused:

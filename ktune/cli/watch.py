@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from ktune.cli.common import SubParsers, percent, print_json, say, show, state_paths, table
+from ktune.cli.common import SubParsers, percent, print_json, say, show, state_paths, table, warn
 from ktune.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def _dry_run(args: Namespace, options: WatchOptions) -> int:
 
 def _show(spec: WatchSpec, *, in_force: bool) -> None:
     from ktune.evidence.guard import worse_by
+    from ktune.modes.watch.guarding import too_short
     from ktune.profile.units import format_duration
 
     timing, guard = spec.timing, spec.guard
@@ -157,6 +158,8 @@ def _show(spec: WatchSpec, *, in_force: bool) -> None:
         f"then one every {format_duration(timing.holdback_every_s)}, a false rollback every "
         f"{guard.mean_pairs:g} pairs"
     )
+    if why := too_short(guard):
+        warn(f"warning: watch.probation_pairs: {why}; such a probation does not allow --persist")
     if spec.unpaired:
         say(f"no pairs: {', '.join(spec.unpaired)} can't be switched for a window; alerts only")
 

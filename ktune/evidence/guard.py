@@ -124,6 +124,18 @@ def least_pairs(rule: GuardRule) -> int:
     return count
 
 
+def too_few(pairs: int, rule: GuardRule) -> str:
+    """Why a test of so many pairs says nothing for the policy; empty where it does."""
+    needed = least_pairs(rule)
+    if pairs >= needed:
+        return ""
+    metrics = f" over {len(rule.margins)} metrics" if len(rule.margins) > 1 else ""
+    return (
+        f"{pairs} pair{'' if pairs == 1 else 's'} can find no worsening, however large, at alpha "
+        f"{rule.alpha:g}{metrics}: at least {needed} are needed"
+    )
+
+
 def worse_by(worsening: float, direction: Direction) -> float:
     """A worsening (log ratio) as a fraction of the baseline's value: 0.1 = 10 % worse."""
     return -change_of(-worsening, direction)

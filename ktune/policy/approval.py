@@ -1,23 +1,29 @@
 """The step between proof and apply: a person approves exactly what was proven.
 
-An approval is bound to the digest of a policy, or to that of a study's proof; the latter covers
-every policy that sets just what the proof was about.
+An approval is bound to the digest of a policy, or to that of a study's proof, and to what will be
+in force and how it is watched (`terms.py`): an approval of a study covers every policy of it that
+says nothing else than the one that `freeze` makes of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ktune.errors import ExitCode, KtuneError, UsageError
-from ktune.kernel.values import Value
+from ktune.policy.freeze import frozen_from, proof_of
 from ktune.policy.load import load_policy
 from ktune.policy.model import PolicyDocument
+from ktune.policy.terms import differences, profile_of, terms_of
 from ktune.profile.configuration import configuration
 from ktune.records import approvals
 from ktune.records.approvals import Approval
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study
 from ktune.records.types import Proof, ProofOutcome
+
+_BEFORE_TERMS = "it was approved before approvals named how a policy is watched"
 
 
 class NotApprovedError(KtuneError):
@@ -28,13 +34,24 @@ class NotApprovedError(KtuneError):
 
 @dataclass(frozen=True)
 class Approvable:
-    """What can be approved: a policy file, or the proof of a study."""
+    """What can be approved: a policy file, or the proof of a study with the policy that `freeze`
+    makes of it. `terms`: what will be in force and how it is watched."""
 
     name: str
     digest: str
     scope: str
     gain: str
     assignment: dict[str, str]
+    terms: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a policy is approved. `approval` is None where it is not; `differs` then says in what
+    it is another than the one that was approved."""
+
+    approval: Approval | None
+    differs: tuple[str, ...] = ()
 
 
 def find(argument: str, paths: StatePaths) -> Approvable:
@@ -45,38 +62,56 @@ def find(argument: str, paths: StatePaths) -> Approvable:
     try:
         study = Study.open(paths, argument)
     except UsageError:
-        return _of_policy(load_policy(argument).document)
-    proof = study.proof()
-    if proof is None or proof.outcome is not ProofOutcome.IMPROVED or proof.gain is None:
-        raise KtuneError(
-            f"study {study.id} has no proof of an improvement: nothing to approve",
-            exit_code=ExitCode.NO_IMPROVEMENT,
-        )
-    assignment = {key: _text(value) for key, value in proof.assignment.items()}
-    low, high = proof.gain.interval
-    gain = f"{proof.gain.metric} {proof.gain.estimate:+.1%} [{low:+.1%}, {high:+.1%}]"
-    return Approvable(study.id, proof.digest, study.manifest.scope, gain, assignment)
+        document = load_policy(argument).document
+        return _approvable(document.name, document.digest, document, paths)
+    proof = proof_of(study)
+    return _approvable(study.id, proof.digest, frozen_from(study, proof, paths), paths)
 
 
-def refuse_unapproved(document: PolicyDocument, paths: StatePaths) -> None:
-    """Raises NotApprovedError where policy or configuration want an approval and none is there."""
+def refuse_unapproved(
+    document: PolicyDocument, paths: StatePaths, profile: Mapping[str, Any] | None = None
+) -> None:
+    """Raises NotApprovedError where policy or configuration want an approval and none is there.
+
+    `profile`: another profile than the study's, by which it is to be watched.
+    """
     required_by = _required_by(document)
-    if required_by and approved(document, paths) is None:
+    if not required_by:
+        return
+    found = standing(document, paths, profile)
+    if found.approval is None:
+        other = f"; what was approved is another: {'; '.join(found.differs)}"
         raise NotApprovedError(
             f"{document.name} serial {document.serial} is not approved, and {required_by} "
-            "requires it",
-            hint=f"look at it, then: {paths.command('approve', document.origin.study)} "
+            f"requires it{other if found.differs else ''}",
+            hint=f"look at it, then: {paths.command('approve', 'POLICY')} (the policy's file)"
+            if found.differs
+            else f"look at it, then: {paths.command('approve', document.origin.study)} "
             "(or the policy's file)",
         )
 
 
-def approved(document: PolicyDocument, paths: StatePaths) -> Approval | None:
-    """The approval that covers a policy."""
-    found = approvals.approval_of(paths, document.digest)
-    if found is not None:
-        return found
+def standing(
+    document: PolicyDocument, paths: StatePaths, profile: Mapping[str, Any] | None = None
+) -> Standing:
+    """The approval that covers a policy: one of its own, else one of the study that proved it.
+
+    Raises:
+        KtuneError: the proof does not match its digests (exit 7).
+        RecordError: a record can't be read.
+    """
+    terms = terms_of(document, _profile(document, paths) if profile is None else profile)
+    candidates = [approvals.approval_of(paths, document.digest)]
     proof = _proof_of(document, paths)
-    return None if proof is None else approvals.approval_of(paths, proof.digest)
+    candidates += [] if proof is None else [approvals.approval_of(paths, proof.digest)]
+    differs: tuple[str, ...] = ()
+    for found in candidates:
+        if found is None:
+            continue
+        differs = differences(found.terms, terms) if found.terms else (_BEFORE_TERMS,)
+        if not differs:
+            return Standing(found)
+    return Standing(None, differs)
 
 
 def _required_by(document: PolicyDocument) -> str:
@@ -86,37 +121,34 @@ def _required_by(document: PolicyDocument) -> str:
 
 
 def _proof_of(document: PolicyDocument, paths: StatePaths) -> Proof | None:
-    """The proof that a policy rests on, if it sets just what was proven and is still here.
+    """The proof that a policy rests on, if it is still here.
 
     An adaptive policy rests on several: it is approved as a whole.
     """
     if document.contexts is not None:
         return None
     try:
-        study = Study.open(paths, document.origin.study)
-        proof = study.proof()
+        proof = Study.open(paths, document.origin.study).proof()
     except UsageError:
         return None
-    if document.scope_text != study.manifest.scope:
-        return None  # proven in a namespace of its own is not proven for the host
-    if proof is None or proof.outcome is not ProofOutcome.IMPROVED:
+    return proof if proof is not None and proof.outcome is ProofOutcome.IMPROVED else None
+
+
+def _profile(document: PolicyDocument, paths: StatePaths) -> Mapping[str, Any] | None:
+    try:
+        return profile_of(Study.open(paths, document.origin.study))
+    except UsageError:
         return None
-    proven = {key: _text(value) for key, value in proof.assignment.items()}
-    said = {key: str(value) for key, value in document.assignment.items()}
-    return proof if proven == said else None
 
 
-def _of_policy(document: PolicyDocument) -> Approvable:
+def _approvable(name: str, digest: str, document: PolicyDocument, paths: StatePaths) -> Approvable:
     gain = document.evidence.gain
     low, high = gain.interval
     return Approvable(
-        document.name,
-        document.digest,
+        name,
+        digest,
         document.scope_text,
         f"{gain.metric} {gain.estimate:+.1%} [{low:+.1%}, {high:+.1%}]",
         {key: str(value) for key, value in document.assignment.items()},
+        terms_of(document, _profile(document, paths)),
     )
-
-
-def _text(value: Value) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

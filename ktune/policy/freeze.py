@@ -6,7 +6,6 @@ policy says what was measured and not what is so today.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from ktune.errors import ExitCode, KtuneError, UsageError
 from ktune.kernel.values import Value
 from ktune.policy import digest, emit
 from ktune.policy.model import PolicyDocument
+from ktune.policy.terms import profile_of
 from ktune.records import clock
 from ktune.records.codec import RecordError
 from ktune.records.paths import StatePaths
@@ -79,10 +79,16 @@ def freeze(study: Study, paths: StatePaths, options: FreezeOptions | None = None
     )
 
 
-def checked(tree: Mapping[str, Any]) -> None:
+def frozen_from(study: Study, proof: Proof, paths: StatePaths) -> PolicyDocument:
+    """The document that `freeze` makes of a study where nobody asks for anything else."""
+    tree = policy_tree(study, proof, paths, FreezeOptions())
+    return checked({**tree, digest.FIELD: digest.digest_of(tree)})
+
+
+def checked(tree: Mapping[str, Any]) -> PolicyDocument:
     """What we write must be what we accept; a name or a condition comes from the command line."""
     try:
-        PolicyDocument.model_validate(tree)
+        return PolicyDocument.model_validate(tree)
     except ValidationError as error:
         wrong = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise UsageError(
@@ -213,13 +219,7 @@ def _needs_approval(study: Study) -> bool:
 
 def _said(study: Study, part: str) -> Mapping[str, Any]:
     """A part of the study's profile, as far as it says anything."""
-    if not study.manifest.profile_text:
-        return {}
-    try:
-        profile = json.loads(study.manifest.profile_text)
-    except ValueError as error:
-        raise RecordError(f"study {study.id}: its profile can't be read: {error}") from error
-    said = profile.get(part) if isinstance(profile, dict) else None
+    said = profile_of(study).get(part)
     return said if isinstance(said, dict) else {}
 
 

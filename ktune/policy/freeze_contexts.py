@@ -5,7 +5,6 @@ The same record always gives the same file, as for a single study (`policy.freez
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from ktune.policy.freeze import (
     policy_tree,
     proof_of,
 )
+from ktune.policy.terms import profile_of
 from ktune.records.codec import RecordError
 from ktune.records.contexts import ContextsRecord, LeafRecord, read_contexts
 from ktune.records.paths import StatePaths
@@ -72,9 +72,5 @@ def _leaf(leaf: LeafRecord, record: ContextsRecord, paths: StatePaths) -> dict[s
 def _settings(contexts: Study) -> Mapping[str, Any]:
     """What the profile says itself; the rest are the defaults, written out for the reader."""
     defaults = {"sample": "2s", "dwell": "30s", "looks": 3, "hysteresis": "10%"}
-    try:
-        profile = json.loads(contexts.manifest.profile_text)
-    except ValueError as error:
-        raise RecordError(f"{contexts.id}: its profile can't be read: {error}") from error
-    said = profile.get("contexts") if isinstance(profile, dict) else None
+    said = profile_of(contexts).get("contexts")
     return {**defaults, **(said if isinstance(said, dict) else {})}

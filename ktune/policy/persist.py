@@ -13,10 +13,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from ktune.errors import ExitCode, KtuneError, RefusedError
+from ktune.evidence.guard import GuardRule, too_few
 from ktune.kernel.namespaces import boot_id
 from ktune.policy import persisted, stack
 from ktune.policy.apply import ApplyPlan, apply, entry_in_force, plan_apply
 from ktune.policy.load import load_policy, parse_policy
+from ktune.policy.model import PolicyDocument
 from ktune.policy.persisted import BootRecord, PersistedPolicy
 from ktune.policy.rollback import roll_back
 from ktune.records import clock, history
@@ -68,6 +70,12 @@ def refuse_unproven(plan: ApplyPlan, paths: StatePaths) -> None:
             "nothing could watch it after a boot",
             hint="persist it with the state folder that it was tuned with",
         )
+    if why := too_few(document.watch.probation_pairs, _probation(document)):
+        raise RefusedError(
+            f"{plan.checked.policy.mark('watch', 'probation_pairs')}: the probation of "
+            f"{document.name} proves nothing: {why}",
+            hint="give the profile more `watch.probation_pairs` and freeze it again",
+        )
     watch = read_watch(paths, watch_id(document.name, document.digest, 0))
     hint = f"watch it first: {paths.command('watch', plan.checked.policy.path, '--until-settled')}"
     if watch is None:
@@ -89,6 +97,14 @@ def refuse_unproven(plan: ApplyPlan, paths: StatePaths) -> None:
             f"this is {os.uname().release}",
             hint=hint,
         )
+
+
+def _probation(document: PolicyDocument) -> GuardRule:
+    """The first test of its probation: objectives, and constraints with a margin."""
+    evidence = document.evidence
+    goals = [item.metric for item in evidence.objectives] or [evidence.gain.metric]
+    metrics = {*goals, *(item.metric for item in evidence.constraints)}
+    return GuardRule(dict.fromkeys(metrics, 0.0), document.watch.alpha)
 
 
 def persist(

@@ -28,6 +28,7 @@ from ktune.profile.knobs import Relation
 from ktune.profile.model import Profile
 from ktune.profile.observed import Observed, observe
 from ktune.profile.plan import Plan, PlannedKnob, Skipped
+from ktune.profile.probation import probation_problems
 from ktune.profile.readings import Reader, reader_for
 from ktune.profile.space import compose, point_of
 
@@ -99,6 +100,7 @@ class _Planner:
         if not knobs:
             self.notes.append("no knob is left to search")
         self.notes.extend(attach_notes(self.profile.workload))
+        self.notes.extend(map(str, probation_problems(self.profile)))
         return replace(plan, expert=expert, notes=tuple(self.notes))
 
     def _assemble(

@@ -4,7 +4,9 @@ Standard library only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from ktune.proxy.folders import private_folder
 from ktune.records import atomic, clock, history
@@ -17,13 +19,18 @@ _FILE = "approvals.json"
 
 @dataclass(frozen=True)
 class Approval:
-    """`digest`: of a policy, or of the proof of a study; anything else is not approved by it."""
+    """`digest`: of a policy, or of the proof of a study; anything else is not approved by it.
+
+    `terms`: what will be in force and how it is watched (`ktune.policy.terms`); empty in records
+    from before approvals were bound to it.
+    """
 
     digest: str
     subject: str
     who: str
     at: str
     why: str = ""
+    terms: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_approvals(paths: StatePaths) -> tuple[Approval, ...]:
@@ -36,10 +43,18 @@ def approval_of(paths: StatePaths, digest: str) -> Approval | None:
     return next((item for item in reversed(read_approvals(paths)) if item.digest == digest), None)
 
 
-def approve(paths: StatePaths, *, digest: str, subject: str, scope: str, why: str) -> Approval:
+def approve(
+    paths: StatePaths,
+    *,
+    digest: str,
+    subject: str,
+    scope: str,
+    why: str,
+    terms: Mapping[str, Any],
+) -> Approval:
     """Record that whoever runs this approves; in the history too. Raises OSError, RecordError."""
     private_folder(paths.state)
-    made = Approval(digest, subject, str(history.actor()), clock.now(), why)
+    made = Approval(digest, subject, str(history.actor()), clock.now(), why, terms)
     with atomic.exclusive(paths.state):
         atomic.write_json(paths.state / _FILE, encode((*read_approvals(paths), made)))
     history.record(

@@ -106,6 +106,87 @@ def test_the_approval_of_a_study_covers_just_what_was_proven(
     assert cli("apply", elsewhere, "--yes").code == 7
 
 
+DIFFERENCES: list[tuple[str, object, str]] = [
+    ("watch", {"margin": "20%"}, "watch.margin: approved 0.02, here 0.2"),
+    ("watch", {"probation_pairs": 3}, "watch.probation_pairs: approved 30, here 3"),
+    ("watch", {"on_missing": "rollback"}, "watch.on_missing: approved alert, here rollback"),
+    ("guard", "enforce", "guard: approved audit, here enforce"),
+    ("baseline", {"net.ipv4.tcp_notsent_lowat": 1}, "baseline.net.ipv4.tcp_notsent_lowat"),
+]
+
+
+@pytest.mark.usefixtures("config")
+@pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda item: item[2].partition(":")[0])
+def test_the_approval_of_a_study_covers_how_its_policy_is_watched(
+    cli: Cli,
+    paths: StatePaths,
+    netns: Namespace,
+    tmp_path: Path,
+    difference: tuple[str, object, str],
+) -> None:
+    part, change, said = difference
+    (tmp_path / "config.yaml").write_text("approval: required")
+    study = support.study(paths).id
+    assert cli("approve", study, "--yes").code == 0
+    good = frozen(cli, study, tmp_path)
+    tree = load_yaml(good.read_bytes(), file="good").plain()
+    assert isinstance(tree, dict)
+    value = {**tree[part], **change} if isinstance(change, dict) else change
+    other = tmp_path / "other.yaml"
+    other.write_text(support.edited(good.read_text(), **{part: value}))
+
+    refused = cli("apply", other, "--netns", netns.path, "--yes")
+    assert refused.code == 7
+    assert "is not approved" in refused.err and said in refused.err
+    assert "watch.alpha" not in refused.err
+    assert cli("approve", other, "--yes").code == 0
+    assert (
+        cli("apply", other, "--netns", netns.path, "--dry-run").out.count("would be refused") == 0
+    )
+
+
+def test_an_approval_covers_the_guardrails_that_the_study_had_then(
+    cli: Cli, paths: StatePaths, netns: Namespace, config: Path, tmp_path: Path
+) -> None:
+    config.write_text("approval: required")
+    made = support.study(paths)
+    manifest = made.folder / "study.json"
+    document = json.loads(manifest.read_text())
+
+    def with_safety(safety: object) -> None:
+        document["profile_text"] = json.dumps({"safety": safety})
+        manifest.write_text(json.dumps(document))
+
+    with_safety({"max_trips": 3, "psi": [{"resource": "memory", "avg10_above": "20%"}]})
+    file = frozen(cli, made.id, tmp_path)
+    shown = cli("approve", file, "--dry-run").out
+    assert "avg10_above" in shown and "margin 0.02" in shown
+    assert cli("approve", made.id, "--yes").code == 0
+    with_safety({"max_trips": 3, "psi": []})
+
+    refused = cli("apply", file, "--netns", netns.path, "--yes")
+    assert refused.code == 7
+    assert "safety.psi: approved" in refused.err and "safety.max_trips" not in refused.err
+    assert cli("approve", file, "--yes").code == 0
+    with_safety(None)
+    assert "safety: approved" in cli("apply", file, "--netns", netns.path, "--yes").err
+
+
+def test_an_approval_that_names_no_terms_covers_nothing(
+    cli: Cli, paths: StatePaths, netns: Namespace, config: Path, tmp_path: Path
+) -> None:
+    config.write_text("approval: required")
+    study = support.study(paths).id
+    assert cli("approve", study, "--yes").code == 0
+    file = paths.state / "approvals.json"
+    (record,) = json.loads(file.read_text())
+    del record["terms"]
+    file.write_text(json.dumps([record]))
+    policy = frozen(cli, study, tmp_path)
+    refused = cli("apply", policy, "--netns", netns.path, "--yes")
+    assert refused.code == 7 and "before approvals named" in refused.err
+
+
 @pytest.mark.full
 def test_a_changed_policy_is_not_the_approved_one_and_an_approval_can_be_taken_back(
     cli: Cli, paths: StatePaths, netns: Namespace, config: Path, tmp_path: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,23 @@ def test_only_a_probation_that_was_passed_on_this_kernel_counts(
     assert (done.code, host.live) == (4, "1")
     assert said in done.err
     assert not host.units.exists()
+
+
+@pytest.mark.parametrize(
+    ("watch", "needed"),
+    [({"probation_pairs": 3}, 10), ({"probation_pairs": 9}, 10), ({"alpha": 1e-12}, 47)],
+)
+def test_a_probation_that_could_find_nothing_proves_nothing(
+    host: Host, policy: Path, watch: dict[str, object], needed: int
+) -> None:
+    policy.write_text(edited(policy.read_text(), watch=watch))
+    host.watched(load_policy(str(policy)).document)
+    done = host.persist(policy)
+    assert (done.code, host.live) == (4, "1")
+    assert re.search(rf"policy.yaml:\d+:\d+: .* at least {needed} are needed", done.err), done.err
+    policy.write_text(edited(policy.read_text(), watch={"probation_pairs": 10}))
+    host.watched(load_policy(str(policy)).document)
+    assert host.persist(policy).code == 0
 
 
 def test_a_persisted_policy_comes_back_and_goes_back_to_what_the_boot_had_set(
@@ -248,7 +266,7 @@ def watch(host: Host, sign: str, *words: str) -> Ran:
 def test_from_the_probation_to_a_boot_that_the_watch_calls_healthy(host: Host) -> None:
     file = host.folder / "policy.yaml"
     text = policy_text(host.paths, **VALUES)
-    file.write_text(edited(text, watch={"probation_pairs": 3}))
+    file.write_text(edited(text, watch={"probation_pairs": 10}))
     assert host.persist(file).code == 4
     done = watch(host, "+", str(file), "--until-settled")
     assert (done.code, host.live) == (0, "7"), done.err

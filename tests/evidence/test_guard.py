@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ktune.evidence.eprocess import log_symmetric_e, log_t_e
-from ktune.evidence.guard import GuardRule, judge
+from ktune.evidence.guard import GuardRule, judge, least_pairs, too_few
 from tests.evidence.simulated import NOISES, pairs_of, windows
 
 MARGIN = 0.02
@@ -105,3 +105,17 @@ def test_the_decision_says_how_much_worse_and_how_sure() -> None:
 def test_a_pair_without_a_watched_metric_is_an_error() -> None:
     with pytest.raises(ValueError, match="no value for speed"):
         judge([{}], GuardRule({"speed": MARGIN}))
+
+
+@pytest.mark.parametrize("metrics", [1, 2, 5])
+@pytest.mark.parametrize("alpha", [0.3, 0.01, 1e-6])
+def test_the_least_pairs_are_those_after_which_the_worst_policy_is_found(
+    metrics: int, alpha: float
+) -> None:
+    rule = GuardRule({f"m{number}": MARGIN for number in range(metrics)}, alpha)
+    pair = dict.fromkeys(rule.margins, 5.0)
+    least = least_pairs(rule)
+    assert judge([pair] * least, rule).regressed is not None
+    assert judge([pair] * (least - 1), rule).regressed is None
+    assert too_few(least, rule) == ""
+    assert f"at least {least} are needed" in too_few(least - 1, rule)

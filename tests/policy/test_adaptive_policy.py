@@ -125,7 +125,14 @@ def test_the_approval_of_one_study_does_not_cover_the_other_leaves(made: Frozen)
     text = sealed(made.text.replace("guard: audit", "guard: audit\napproval: required"))
     document = parse_policy(text, path="p").document
     one = find(document.origin.study, made.paths)
-    approvals.approve(made.paths, digest=one.digest, subject=one.name, scope=one.scope, why="")
+    approvals.approve(
+        made.paths,
+        digest=one.digest,
+        subject=one.name,
+        scope=one.scope,
+        why="",
+        terms=one.terms,
+    )
     with pytest.raises(KtuneError, match="not approved"):
         refuse_unapproved(document, made.paths)
 

@@ -56,6 +56,27 @@ def test_plan_knows_shipped_profiles_by_name_and_offers_the_nearest() -> None:
     assert "did you mean 'quickstart'?" in done.stderr
 
 
+@pytest.mark.parametrize(("pairs", "needed"), [(3, 10), (9, 10), (10, None)])
+def test_a_probation_that_can_find_nothing_is_named_with_its_place(
+    tmp_path: Path, pairs: int, needed: int | None
+) -> None:
+    file = tmp_path / "short.yaml"
+    text = (HERE / "good" / "host-memory.yaml").read_text(encoding="utf-8")
+    file.write_text(f"{text}\nwatch:\n  probation_pairs: {pairs}\n", encoding="utf-8")
+    line = file.read_text(encoding="utf-8").splitlines().index(f"  probation_pairs: {pairs}") + 1
+    place = f"{file}:{line}:20: watch.probation_pairs: {pairs} pairs can find no worsening"
+
+    done = ktune("profile", "validate", str(file))
+    data = json.loads(ktune("profile", "validate", str(file), "--json").stdout)
+    planned = ktune("plan", str(file)).stdout
+
+    assert done.returncode == 0
+    assert (place in done.stderr) == (needed is not None) == (place in planned)
+    (result,) = data
+    assert [item["line"] for item in result["warnings"]] == ([line] if needed else [])
+    assert needed is None or f"at least {needed} are needed" in done.stderr
+
+
 def test_plan_refuses_with_exit_4_and_the_reason() -> None:
     done = ktune("plan", str(HERE / "refused" / "never.yaml"))
 

@@ -33,7 +33,9 @@ def test_what_several_people_approve_at_the_same_time_is_approved(tmp_path: Path
     paths = StatePaths(tmp_path / "state", tmp_path / "run").ensure()
 
     def one(number: int) -> None:
-        approvals.approve(paths, digest=f"sha256:{number}", subject="s", scope="host", why="")
+        approvals.approve(
+            paths, digest=f"sha256:{number}", subject="s", scope="host", why="", terms={}
+        )
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(one, range(16)))

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ktune.evidence.detector import Detector, after, log_mean, started
-from ktune.evidence.guard import GuardDecision, GuardRule, judge, least_pairs, worse_by
+from ktune.evidence.guard import (
+    GuardDecision,
+    GuardRule,
+    judge,
+    least_pairs,
+    too_few,
+    worse_by,
+)
 from ktune.evidence.pairs import Direction
 from ktune.modes.machine import ContextChanged, Event, ProbationPassed, Regressed, WatchPhase
 
@@ -139,6 +146,11 @@ def unshown(tests: Guarding, settings: GuardSettings) -> bool:
         len(test.worsenings) < min(settings.probation_pairs, least_pairs(_rule(test, settings)))
         for test in (tests.now, *tests.resting)
     )
+
+
+def too_short(settings: GuardSettings) -> str:
+    """Why the probation could not find anything; empty where it could."""
+    return too_few(settings.probation_pairs, _rule(LoadTest(1), settings))
 
 
 def _rule(test: LoadTest, settings: GuardSettings) -> GuardRule:

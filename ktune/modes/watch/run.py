@@ -34,6 +34,7 @@ from ktune.policy.approval import refuse_unapproved
 from ktune.policy.load import LoadedPolicy, load_policy
 from ktune.policy.settle import settle
 from ktune.policy.stack import StackEntry
+from ktune.policy.terms import as_plain_data
 from ktune.policy.tuners import refuse_beside_others
 from ktune.profile.load import load_profile, parse_profile
 from ktune.profile.locate import profile_argument
@@ -135,7 +136,10 @@ def find_subject(argument: str | None, options: WatchOptions, paths: StatePaths)
     plan = _plan(policy, netns, paths)
     refuse_locked_out(plan, paths, despite=options.despite_lock_out)
     entry = entry_in_force(plan, paths)
-    if entry is None:
+    profile = _profile(policy, options, paths)
+    if options.profile is not None:
+        refuse_unapproved(policy.document, paths, as_plain_data(profile.source.flattened))
+    elif entry is None:
         refuse_unapproved(policy.document, paths)
     if entry is not None and options.baseline_on_death:
         raise RefusedError(
@@ -155,7 +159,7 @@ def find_subject(argument: str | None, options: WatchOptions, paths: StatePaths)
         update={name: value for name, value in given.items() if value is not None}
     )
     leased = options.baseline_on_death or document.contexts is not None
-    subject = Subject(plan, _profile(policy, options, paths), settings, entry, leased)
+    subject = Subject(plan, profile, settings, entry, leased)
     # What can't be watched is refused before it is applied.
     spec_of(subject, planned_knobs(plan), stays=not leased)
     return subject
