@@ -1,8 +1,9 @@
 """Writes what is made from the catalog's YAML: `python -m ktune.catalog.generate [--check]`.
 
 The guardian's allow-list: it uses the standard library only, so it reads JSON; only what it
-enforces is in it, and only knobs that profiles may set. And the catalog itself as one JSON file,
-which every command reads in a tenth of the time.
+enforces is in it, and only knobs that profiles may set. The kernel module's allow-list
+(ktune.catalog.kernel_rules), where the sources of the module are. And the catalog itself as one
+JSON file, which every command reads in a tenth of the time.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ktune.catalog import kernel_rules
 from ktune.catalog.catalog import Catalog
 from ktune.catalog.loader import PREBUILT, read_entries, read_raw
 from ktune.catalog.model import Bound, KnobEntry
 from ktune.kernel.values import Value
 
 ALLOWLIST = Path(__file__).resolve().parent.parent / "proxy" / "allowlist.json"
+KERNEL_RULES = Path(__file__).resolve().parents[2] / "kmod" / "kt_allowlist.h"
 FORMAT = 1
 
 
@@ -58,7 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _made() -> dict[Path, str]:
-    return {ALLOWLIST: render(Catalog(read_entries())), PREBUILT: render_catalog(read_raw())}
+    entries = Catalog(read_entries())
+    made = {ALLOWLIST: render(entries), PREBUILT: render_catalog(read_raw())}
+    if KERNEL_RULES.parent.is_dir():  # an installed ktune has no sources of the module
+        made[KERNEL_RULES] = kernel_rules.render(entries)
+    return made
 
 
 def _holds(path: Path, text: str) -> bool:

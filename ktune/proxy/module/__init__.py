@@ -1,0 +1,1 @@
+"""The kernel module as a second actuator: /dev/ktune. Standard library only."""
