@@ -20,6 +20,8 @@ from typing import Any
 from ktune.errors import KtuneError
 from ktune.kernel import energy, namespaces
 from ktune.kernel.bpf.features import features
+from ktune.kernel.bpf.library import BpfError
+from ktune.kernel.bpf.sensors import KINDS, open_sensor
 from ktune.kernel.cgroup2 import cgroup2_root
 from ktune.policy.inside import in_child
 from ktune.records.paths import StatePaths
@@ -68,6 +70,7 @@ def examine(paths: StatePaths) -> list[Finding]:
         *_namespaces(),
         *_kernel_files(),
         *_bpf(),
+        *_sensors(),
         *_guardian(),
         *_state(paths),
         *_catalog(),
@@ -136,6 +139,18 @@ def _bpf() -> Iterator[Finding]:
     for item in features():
         answer = Answer.WORKS if item.works else Answer.MISSING
         yield Finding(item.name, answer, item.why, item.used_for)
+
+
+def _sensors() -> Iterator[Finding]:
+    """Each sensor loaded and attached for a moment; a fallback is named."""
+    for kind in KINDS.values():
+        name, use = f"sensor: {kind.name}", f"metrics `from: sensor`: {kind.what}"
+        try:
+            with open_sensor(kind.name) as sensor:
+                answer = Answer.PARTLY if sensor.note else Answer.WORKS
+                yield Finding(name, answer, sensor.note or f"by {sensor.way}", use)
+        except BpfError as error:
+            yield Finding(name, Answer.MISSING, error.why, use)
 
 
 def _guardian() -> Iterator[Finding]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ktune.kernel.bpf.library import BpfError
+from ktune.kernel.bpf.sensors import SensorName, open_sensor
 from ktune.policy.probes import Answer
 
 
@@ -25,6 +27,20 @@ def test_it_agrees_with_what_can_be_seen_from_outside(cli, root):
     rapl = os.path.exists("/sys/class/powercap/intel-rapl:0/energy_uj")
     assert rapl <= (by_name["energy counters"]["answer"] == "works")
     assert rapl or by_name["energy counters"]["detail"]
+
+
+def test_each_sensor_is_tried(cli, root):
+    by_name = {item["name"]: item for item in cli("doctor", "--json").json}
+    for name in SensorName:
+        found = by_name[f"sensor: {name}"]
+        assert found["answer"] == "missing" or "tp_btf" in found["detail"]
+        try:
+            open_sensor(name).close()
+        except BpfError as error:
+            assert found["answer"] == "missing"
+            assert found["detail"] == error.why
+        else:
+            assert found["answer"] != "missing"
 
 
 def test_it_changes_nothing(cli):

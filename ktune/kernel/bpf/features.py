@@ -85,11 +85,16 @@ def _traced(name: str, program: str) -> Callable[[], str]:
 
 
 def _tracepoint() -> str:
-    if not any(os.path.isdir(f"{root}/events") for root in _TRACEFS):
+    if not tracefs_mounted():
         raise BpfError(
             errno.ENOENT, "no tracefs is mounted: mount -t tracefs tracefs /sys/kernel/tracing"
         )
     return _traced("probe", "probe_tracepoint")()
+
+
+def tracefs_mounted() -> bool:
+    """Whether classic tracepoints can be found by their names; ktune does not mount it itself."""
+    return any(os.path.isdir(f"{root}/events") for root in _TRACEFS)
 
 
 _TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")

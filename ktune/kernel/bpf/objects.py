@@ -99,6 +99,11 @@ class Link:
         """Its descriptor, for pinning."""
         return int(library().call("bpf_link__fd", self._pointer))
 
+    @property
+    def open(self) -> bool:
+        """Not closed yet."""
+        return bool(self._pointer)
+
     def close(self) -> None:
         """Detach, unless it is pinned. A second call does nothing."""
         if self._pointer:
@@ -223,6 +228,7 @@ class BpfObject:
         self.close()
 
     def _linked(self, pointer: int) -> Link:
+        self._links = [link for link in self._links if link.open]
         self._links.append(Link(pointer))
         return self._links[-1]
 
