@@ -4,7 +4,10 @@ BIN := $(VENV)/bin
 # Tests of the host's knobs lock each other out, namespaces and state folders are each test's own.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: tune test test-full lint clean venv schemas
+# Debian kernels in a guest (software emulation); docs/testing.md.
+GUEST := $(BIN)/python -m tests.guest
+
+.PHONY: tune test test-kernel test-full lint clean venv schemas
 
 $(BIN)/ktune: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,8 +29,12 @@ tune: $(BIN)/ktune
 test: $(VENV)/.test-installed lint
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not full'
 
+test-kernel: $(VENV)/.test-installed
+	$(GUEST) --series 6.1
+
 test-full: $(VENV)/.test-installed lint
 	$(BIN)/python -m pytest $(PARALLEL)
+	$(GUEST) --series 6.1 --series 6.12
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff format --check .

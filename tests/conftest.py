@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ktune.kernel.namespaces import unshare
+from tests.knobs import read_knob, write_knob
 
 CLONE_NEWNS = 0x00020000
 HOST_LOCK = Path("/run/lock/ktune-tests.lock")
@@ -93,11 +94,11 @@ class HostKnobs:
     """The host's knobs as the test found them."""
 
     def __init__(self) -> None:
-        self.before = {path: _read(path) for path in HOST_KNOBS if os.path.exists(path)}
+        self.before = {path: read_knob(path) for path in HOST_KNOBS if os.path.exists(path)}
 
     def read(self, path: str) -> str:
         """The value in force; a choice file gives the chosen word."""
-        return _read(path)
+        return read_knob(path)
 
     def write(self, path: str, text: str) -> None:
         """Write as an administrator would: not through ktune."""
@@ -106,14 +107,14 @@ class HostKnobs:
     @property
     def changed(self) -> dict[str, tuple[str, str]]:
         """path -> (before, now) of everything that is not as it was."""
-        now = {path: _read(path) for path in self.before}
+        now = {path: read_knob(path) for path in self.before}
         return {path: (was, now[path]) for path, was in self.before.items() if now[path] != was}
 
     def put_back(self) -> None:
         """Twice: a later write may move an earlier one."""
         for _ in range(2):
             for path, text in self.before.items():
-                if _read(path) != text:
+                if read_knob(path) != text:
                     with suppress(OSError):
                         write_knob(path, text)
 
@@ -130,17 +131,3 @@ def host_knobs(root: None) -> Iterator[HostKnobs]:
         knobs.put_back()
     finally:
         os.close(fd)
-
-
-def write_knob(path: str, text: str) -> None:
-    """One write(2), errors raised."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
-
-
-def _read(path: str) -> str:
-    text = Path(path).read_text().strip()
-    return text.partition("[")[2].partition("]")[0] if "[" in text else " ".join(text.split())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.conftest import write_knob
+from tests.knobs import write_knob
 from tests.proxy.rig import wait_until
 
 V1 = Path("/sys/fs/cgroup")

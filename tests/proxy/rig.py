@@ -21,7 +21,7 @@ from ktune.kernel.values import Value, ValueType, parse
 from ktune.proxy.client import Lease, LeaseRequest, open_lease
 from ktune.proxy.journal import is_held
 from ktune.proxy.model import LeaseTunable
-from tests.conftest import write_knob
+from tests.knobs import write_knob
 
 _LOOP_ADD = 0x4C80
 _LOOP_REMOVE = 0x4C81
