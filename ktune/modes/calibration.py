@@ -18,7 +18,8 @@ from ktune.kernel.values import Value
 from ktune.measure.window import Validity
 from ktune.modes.bench import Bench, Disturbed, Measured
 from ktune.modes.collaboration import TooDisturbed, pair_of
-from ktune.modes.machine import Conduct, GuardrailCrossed, Mode, State
+from ktune.modes.events import GuardrailCrossed
+from ktune.modes.machine import Conduct, Mode, State
 from ktune.modes.modes import ModeKeeper
 from ktune.modes.prepare import differing
 from ktune.modes.resume import pairs_of

@@ -17,7 +17,7 @@ from ktune.evidence.pairs import PairResult, PairState
 from ktune.kernel.tunable import Assignment
 from ktune.measure.window import Validity
 from ktune.modes.bench import Bench, Measured
-from ktune.modes.machine import GuardrailCrossed
+from ktune.modes.events import GuardrailCrossed
 from ktune.modes.modes import ModeKeeper
 from ktune.modes.scoring import Goals
 from ktune.records.types import Arm, Phase

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from ktune.kernel.tunable import Assignment
 from ktune.measure.window import Validity
 from ktune.modes.bench import Bench, Disturbed, Measured
-from ktune.modes.machine import GuardrailCrossed
+from ktune.modes.events import GuardrailCrossed
 from ktune.modes.modes import ModeKeeper
 from ktune.modes.screening import Screener
 from ktune.modes.search_setup import SearchSetup

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ktune.errors import ExitCode, KtuneError
-from ktune.modes.machine import Command, Event, Mode, State, step
+from ktune.modes.events import Event
+from ktune.modes.machine import Command, Mode, State, step
 from ktune.report.progress import Note, Observer
 
 

@@ -18,7 +18,7 @@ from ktune.evidence.coin import Order, toss
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
 from ktune.modes.bench import Bench
-from ktune.modes.machine import GuardrailCrossed
+from ktune.modes.events import GuardrailCrossed
 from ktune.modes.modes import ModeKeeper
 from ktune.modes.settings import Settings
 from ktune.records.types import Arm, Phase

@@ -23,8 +23,9 @@ from ktune.measure.guardrails.levels import with_levels
 from ktune.measure.window import WindowSource
 from ktune.modes.bench import Bench
 from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, Collaboration
+from ktune.modes.events import Confirmed, Event, SearchEnded, Started
 from ktune.modes.learning import Learning
-from ktune.modes.machine import Conduct, Confirmed, Event, SearchEnded, Started, State
+from ktune.modes.machine import Conduct, State
 from ktune.modes.modes import ModeKeeper
 from ktune.modes.opening import until_closed
 from ktune.modes.pareto import finalists_of, front_record, picked, refuse_other

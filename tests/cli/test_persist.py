@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ktune.modes.machine import Mode, WatchPhase
+from ktune.modes.events import WatchPhase
+from ktune.modes.machine import Mode
 from ktune.policy.load import load_policy
 from ktune.policy.persisted import read_boot
 from ktune.policy.units import APPLY_UNIT, WATCH_UNIT

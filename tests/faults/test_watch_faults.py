@@ -20,6 +20,7 @@ import pytest
 
 from tests.faults import resources
 from tests.faults.commands import FIN, RATE, Bench
+from tests.faults.tracer import HeldAtFork
 from tests.faults.watched import (
     GUILTY,
     IDLE,
@@ -142,6 +143,22 @@ def test_a_signal_ends_the_watch_and_leaves_the_policy(
     assert watched.live == POLICY
     assert watched.record["reason"].startswith("unguarded")
     assert not watched.guarded
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_middle_of_a_fork_ends_the_watch(
+    watched: Watched, name: signal.Signals
+) -> None:
+    """Each look into a namespace forks. Python runs hooks right after a fork, and what a handler of
+    signals raises in a hook is lost."""
+    running = watched.until_idle()
+    with HeldAtFork(running.pid) as held:
+        held.wait()
+        running.signal(name)
+    ended = running.end()
+    assert ended.code == 128 + name
+    assert "Exception ignored" not in ended.err
+    assert watched.live == POLICY
 
 
 @pytest.mark.full

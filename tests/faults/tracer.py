@@ -25,9 +25,11 @@ _OPTION_SYSGOOD, _OPTION_FAMILY = 1, 2 | 4 | 8 | 16
 _WALL = 0x40000000
 _ENTRY, _EXIT = 1, 2
 _NUMBERS = {
-    "x86_64": {"write": 1, "open": 2, "sendto": 44, "openat": 257},
-    "aarch64": {"write": 64, "openat": 56, "sendto": 206},
+    "x86_64": {"write": 1, "open": 2, "sendto": 44, "clone": 56, "openat": 257},
+    "aarch64": {"write": 64, "openat": 56, "sendto": 206, "clone": 220},
 }[platform.machine()]
+_CLONE_VM = 0x100
+"""Not a fork: a thread, or the moment before an exec (posix_spawn, subprocess)."""
 
 
 class _Info(ctypes.Structure):
@@ -115,13 +117,16 @@ class HeldAtWrite:
         while True:
             info = self._next_stop()
             if info.op == _ENTRY and info.number == _NUMBERS[self._call]:
-                target = os.readlink(f"/proc/{self._pid}/fd/{info.arguments[0]}")
-                left -= target.endswith(self._suffix)
+                left -= self._is_meant(info)
                 if not left:
                     break
         if self._after:
             while self._next_stop().op != _EXIT:
                 pass
+
+    def _is_meant(self, info: _Info) -> bool:
+        target = os.readlink(f"/proc/{self._pid}/fd/{info.arguments[0]}")
+        return target.endswith(self._suffix)
 
     def _next_stop(self) -> _Info:
         deliver = 0
@@ -132,6 +137,16 @@ class HeldAtWrite:
             if os.WSTOPSIG(status) == signal.SIGTRAP | 0x80:
                 return _info(self._pid)
             deliver = 0 if status >> 16 else os.WSTOPSIG(status)
+
+
+class HeldAtFork(HeldAtWrite):
+    """Holds the main thread of `pid` when its next os.fork() is about to return to it."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(pid, "a fork", after=True, call="clone")
+
+    def _is_meant(self, info: _Info) -> bool:
+        return not info.arguments[0] & _CLONE_VM
 
 
 def opened_files(*argv: str) -> list[Opened]:

@@ -112,7 +112,7 @@ def test_a_jump_within_a_pair_voids_it_and_the_watch_goes_on(world: Watching, ju
     watcher = world.watch(source)
     assert world.live() == POLICY
     assert world.record.mode == "recommendation"
-    assert watcher.guarding.void == {"interrupted": 1}
+    assert watcher.driver.guarding.void == {"interrupted": 1}
     assert world.record.pairs >= 4
     lines = (world.paths.watches / world.record.id / "modes.jsonl").read_text().splitlines()
     events = [json.loads(line)["event"] for line in lines]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ktune.evidence.pairs import Direction
-from ktune.modes.machine import ContextChanged, ProbationPassed, Regressed, WatchPhase
+from ktune.modes.events import ContextChanged, ProbationPassed, Regressed, WatchPhase
 from ktune.modes.watch.guarding import (
     Guarding,
     GuardSettings,

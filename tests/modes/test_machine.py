@@ -9,20 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ktune.modes import machine
-from ktune.modes.machine import (
+from ktune.modes.events import (
     Cleared,
-    Command,
-    Conduct,
     Confirmed,
     ContextChanged,
-    Drift,
     Event,
     ForeignWrite,
     GuardrailCrossed,
     Interrupted,
     LeaseFailed,
     MetricsGone,
-    Mode,
     PauseAsked,
     PauseEnded,
     PolicyGone,
@@ -30,14 +26,11 @@ from ktune.modes.machine import (
     Regressed,
     SearchEnded,
     Started,
-    State,
     TimeJumped,
     WatchPhase,
     WatchStarted,
-    Write,
-    may,
-    step,
 )
+from ktune.modes.machine import Command, Conduct, Drift, Mode, State, Write, may, step
 
 CONDUCTS = st.builds(
     Conduct,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ktune.kernel.namespaces import boot_id
-from ktune.modes.machine import Mode, State, WatchPhase
+from ktune.modes.events import WatchPhase
+from ktune.modes.machine import Mode, State
 from ktune.modes.watch.vouch import Vouch
 from ktune.policy import persisted
 from ktune.policy.persisted import BootRecord

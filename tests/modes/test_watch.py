@@ -237,7 +237,7 @@ def test_a_watch_that_was_ended_goes_on_where_it_was(world: Watching) -> None:
         world.source(innocent, noise=0.02), dataclasses.replace(QUICK, until_settled=True)
     )
     assert world.record.pairs == 8
-    assert again.guarding.draws >= draws
+    assert again.driver.guarding.draws >= draws
 
 
 @pytest.mark.full
@@ -250,8 +250,8 @@ def test_under_another_kernel_or_boot_the_probation_begins_again(
     write_watch(world.paths, dataclasses.replace(world.record, **another))
     watcher = world.watch(world.source(innocent, noise=0.02, at_most=4))
     assert world.record.phase == "probation"
-    assert watcher.guarding.counted == 2
-    assert watcher.guarding.draws > 8
+    assert watcher.driver.guarding.counted == 2
+    assert watcher.driver.guarding.draws > 8
 
 
 def test_relearning_begins_when_the_scope_is_free(world: Watching) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from ktune.evidence.guard import worse_by
 from ktune.kernel.namespaces import boot_id
-from ktune.modes.machine import Event, Mode, State, WatchPhase
+from ktune.modes.events import Event, WatchPhase
+from ktune.modes.machine import Mode, State
 from ktune.modes.watch.guarding import (
     Guarding,
     begun,

@@ -20,7 +20,7 @@ from ktune.evidence.guard import (
     worse_by,
 )
 from ktune.evidence.pairs import Direction
-from ktune.modes.machine import ContextChanged, Event, ProbationPassed, Regressed, WatchPhase
+from ktune.modes.events import ContextChanged, Event, ProbationPassed, Regressed, WatchPhase
 
 MAX_BEGINS = 1000
 """Begins beyond this have so small a share of alpha that the test could never fire."""

@@ -14,7 +14,7 @@ from ktune.errors import KtuneError
 from ktune.evidence.coin import Order, toss
 from ktune.evidence.pairs import Arm
 from ktune.measure.window import Poll, Validity, WindowResult, WindowSource
-from ktune.modes.machine import ForeignWrite
+from ktune.modes.events import ForeignWrite
 from ktune.modes.watch.holder import LEASE_S, Holder, NoHoldback, put
 from ktune.modes.watch.interrupts import Heard
 from ktune.modes.watch.spec import WatchSpec

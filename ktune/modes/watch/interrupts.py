@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ktune.modes.machine import Event
+from ktune.modes.events import Event
 
 
 class Heard(Exception):

@@ -12,7 +12,8 @@ from ktune.errors import RefusedError
 from ktune.evidence.pairs import Direction, log_margin_of
 from ktune.kernel.tunable import Assignment, Tunable
 from ktune.kernel.values import Value
-from ktune.modes.machine import Conduct, Drift, WatchPhase
+from ktune.modes.events import WatchPhase
+from ktune.modes.machine import Conduct, Drift
 from ktune.modes.settings import goals_of
 from ktune.modes.watch.guarding import GuardSettings
 from ktune.policy.scope import ScopeIdentity

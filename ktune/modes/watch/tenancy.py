@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 from ktune.errors import BusyError
+from ktune.kernel.ending import Noted
 from ktune.modes.watch.spec import WatchSpec
 from ktune.proxy.pause import PauseDoor
 
@@ -43,21 +43,22 @@ class Tenancy:
         )
         return None
 
-    def lend(self) -> None:
-        """Returns when the guest is done."""
+    def lend(self, noted: Noted) -> None:
+        """Returns when the guest is done. Raises KeyboardInterrupt: a signal came meanwhile."""
         self._held.close()
         self.door.let_in()
         while not self.door.done(_GUEST_S):
-            pass
+            noted.check()
 
-    def take_back(self) -> None:
-        """Somebody who did not ask may be quicker than we are: wait for them too."""
+    def take_back(self, noted: Noted) -> None:
+        """Somebody who did not ask may be quicker than we are: wait for them too. Raises
+        KeyboardInterrupt: a signal came meanwhile."""
         while True:
             try:
                 self._held.enter_context(self.lock())
                 return
             except BusyError:
-                time.sleep(_GUEST_S)
+                noted.wait(_GUEST_S)
 
     def leave(self) -> None:
         """For good: a new search needs the scope and finds no watch there."""

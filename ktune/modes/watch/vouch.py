@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ktune.errors import KtuneError
-from ktune.modes.machine import State, WatchPhase
+from ktune.modes.events import WatchPhase
+from ktune.modes.machine import State
 from ktune.modes.watch.spec import WatchSpec
 from ktune.policy import persisted
 from ktune.profile.units import format_duration
