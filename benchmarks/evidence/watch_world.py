@@ -335,7 +335,7 @@ def policy_text(paths: StatePaths, setup: Setup) -> str:
             outcome=ProofOutcome.IMPROVED,
             assignment=POLICY,
             baseline=BASELINE,
-            rule=RuleRecord(("t-e", "sign-e"), 0.05, "gain <= 0", "sign-e", 57.23, 40.0),
+            rule=RuleRecord(("symmetric-e",), 0.05, "gain <= 0", "symmetric-e", 57.23, 20.0),
             pairs=PairCounts(14, 10, 1, 0),
             gain=GainRecord("speed", 0.06, (0.04, 0.08)),
             constraints=(),

@@ -1,6 +1,6 @@
 """The order of the two windows of a pair: a fair coin, tossed and recorded before they run.
 
-The coin is what makes the sign test exact: without an effect, swapping the two windows only flips
+The coin is what makes the test exact: without an effect, swapping the two windows only flips
 the sign of the log ratio, whatever drift, season or order effect there is (randomised multiple
 interleaved trials, Abedi and Brecht, ICPE 2017, doi 10.1145/3030207.3030229). A fixed order with
 a 2 % order effect gave 36-100 % false alarms in simulation (docs/statistics.md).

@@ -1,11 +1,11 @@
 """The promotion rule: is the finalist better than the baseline? Valid when asked after every pair.
 
 Rule (docs/statistics.md): H0 "gain <= minimum" is rejected, one-sided at alpha in total, as soon as
-the t-e-process reaches 1/alpha with t > 0 (level alpha/2) or the sign-e-process reaches 2/alpha
-(level alpha/2), after 5 pairs at the earliest and 30 at the latest. With m finalists each gets
-alpha/m. Each constraint must reject "worse by the margin or more" by the same rule at the same
-level; as *all* must pass, no level is split between them (intersection-union test, Berger,
-Technometrics 24, 1982). Search data never enters: only pairs of fresh windows do.
+the symmetric e-process reaches 1/alpha, after 5 pairs at the earliest and 30 at the latest. It
+rests on the coin alone. With m finalists each gets alpha/m. Each constraint must reject "worse by
+the margin or more" by the same rule at the same level; as *all* must pass, no level is split
+between them (intersection-union test, Berger, Technometrics 24, 1982). Search data never enters:
+only pairs of fresh windows do.
 
 Futility only ever turns "continue" into "no improvement", so it can't add false promotions.
 """
@@ -17,9 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ktune.evidence.eprocess import log_sign_e, log_t_e, log_t_e_of
+from ktune.evidence.eprocess import SymmetricE, log_symmetric_e
 from ktune.evidence.pairs import PairResult, PairState, change_of
 from ktune.evidence.student import t_quantile
+
+TEST = "symmetric-e"
+"""The one test, as proofs and policies name it."""
 
 FUTILITY_FROM = 10
 """Counted pairs before futility is judged: earlier the spread is hardly known."""
@@ -37,14 +40,6 @@ class Outcome(StrEnum):
     CONTINUE = "continue"
     IMPROVED = "improved"
     NO_IMPROVEMENT = "no_improvement"
-
-
-class Test(StrEnum):
-    """The two tests that may fire."""
-
-    T_E = "t-e"
-    SIGN_E = "sign-e"
-    __test__ = False  # its name is no invitation to pytest
 
 
 @dataclass(frozen=True)
@@ -71,25 +66,23 @@ class Rule:
         """Alpha of one finalist."""
         return self.alpha / self.finalists
 
-    def threshold(self, test: Test) -> float:
-        """The E that fires a test."""
-        return (1 if test is Test.T_E else 2) / self.level
+    @property
+    def threshold(self) -> float:
+        """The E that rejects a hypothesis."""
+        return 1 / self.level
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Where the two tests stand on one hypothesis.
+    """Where the test stands on one hypothesis.
 
-    `e_value` and `threshold` are those of `fired`, or of the test nearer to firing. Once fired
-    the numbers stay those of that moment: an e-process proves when it crosses.
+    Once fired the numbers stay those of that moment: an e-process proves when it crosses.
     """
 
     hypothesis: str
-    fired: Test | None
+    fired: bool
     e_value: float
     threshold: float
-    t_e: float
-    sign_e: float
     after_pairs: int
 
 
@@ -106,7 +99,7 @@ class Decision:
     void: int
 
     @property
-    def fired(self) -> Test | None:
+    def fired(self) -> bool:
         return self.primary.fired
 
     @property
@@ -119,26 +112,19 @@ class Decision:
 
 
 def fewest_pairs(level: float, most: int) -> int | None:
-    """The fewest pairs with which either test can fire at `level`, if all speak for the finalist;
-    None where `most` are too few.
-
-    Formula: the bound (1+n)^((n-1)/2) of the t-e-process, n straight wins of the sign-e-process.
-    """
-    rule = Rule(alpha=level)
-    for pairs in range(2, most + 1):
-        if _reaches(log_t_e_of(math.inf, pairs), rule.threshold(Test.T_E)) or _reaches(
-            log_sign_e(pairs, 0), rule.threshold(Test.SIGN_E)
-        ):
-            return pairs
-    return None
+    """The fewest pairs with which the test can fire at `level`, if all speak for the finalist and
+    are alike; None where `most` are too few."""
+    limit = math.log(1 / level)
+    found = enumerate(log_symmetric_e([1.0] * most), start=1)
+    return next((pairs for pairs, log_e in found if pairs >= 2 and log_e >= limit), None)
 
 
 def decide(pairs: Sequence[PairResult], rule: Rule) -> Decision:
     """Apply the rule to the pairs in the order they were drawn.
 
     The first outcome other than "continue" is final: pairs after it change nothing. Void pairs
-    are left out (the caller draws anew); a lost pair counts as a loss in the sign test of every
-    hypothesis and ends the t test, which has no number for it.
+    are left out (the caller draws anew); a lost pair costs every bet on every hypothesis its stake:
+    it ranks below all numbers.
 
     Raises:
         ValueError: a measured pair lacks the worsening of a constrained metric.
@@ -187,7 +173,7 @@ def _judge(
     if not open_ones:
         proof = primary.evidence()
         return Outcome.IMPROVED, (
-            f"{proof.fired} reached {proof.e_value:.3g} (threshold {proof.threshold:.3g}) "
+            f"{TEST} reached {proof.e_value:.3g} (threshold {proof.threshold:.3g}) "
             f"after {proof.after_pairs} pairs"
         )
     names = " and ".join(open_ones)
@@ -203,82 +189,62 @@ def _judge(
 
 
 class _Track:
-    """One hypothesis: its values so far, and the moment a test fired."""
+    """One hypothesis: its values so far, and the moment the test fired."""
 
     def __init__(self, hypothesis: str, rule: Rule) -> None:
         self.hypothesis = hypothesis
         self.rule = rule
         self.proof: Evidence | None = None
+        self._process = SymmetricE()
         self._xs: list[float] = []
-        self._wins = self._losses = self._lost = self._counted = 0
+        self._counted = 0
 
     def add(self, x: float) -> None:
         """A measured pair, as its distance from the hypothesis (above 0 = against it)."""
         x = 0.0 if abs(x) <= SAME else x
         self._xs.append(x)
-        self._wins += x > 0
-        self._losses += x < 0
-        self._count()
+        self._count(x)
 
     def lose(self) -> None:
         """A pair that the candidate failed."""
-        self._losses += 1
-        self._lost += 1
-        self._count()
+        self._count(-math.inf)
 
     def evidence(self) -> Evidence:
-        """The proof if there is one, else where the tests stand."""
+        """The proof if there is one, else where the test stands."""
         return self.proof or self._stand()
 
     def hopeless(self, counted: int) -> bool:
-        """Whether neither test would fire even if the rest of the pairs went well.
+        """Whether the test would not fire even if the rest of the pairs went well.
 
-        Well means: every remaining pair a win for the sign test; the remaining pairs at the upper
-        99 % limit of the mean so far, with the spread so far, for the t test.
+        Well means: the remaining pairs are spread like those so far, but around the upper 99 %
+        limit of their mean, and none is lost.
         """
         rest = self.rule.max_pairs - counted
-        if counted < FUTILITY_FROM or self.proof is not None:
+        if counted < FUTILITY_FROM or self.proof is not None or len(self._xs) < 2:
             return False
-        if _reaches(log_sign_e(self._wins + rest, self._losses), self.rule.threshold(Test.SIGN_E)):
-            return False
-        if self._lost:
-            return True
         n = len(self._xs)
         mean = math.fsum(self._xs) / n
         spread = math.sqrt(math.fsum((x - mean) ** 2 for x in self._xs) / (n - 1))
-        upper = mean + t_quantile(FUTILITY_LEVEL, n - 1) * spread / math.sqrt(n)
-        last = n + rest
-        projected = (n * mean + rest * upper) / last
-        if projected <= 0:
-            return True
-        t = projected / (spread / math.sqrt(last)) if spread > 0 else math.inf
-        return not _reaches(log_t_e_of(t, last), self.rule.threshold(Test.T_E))
+        ahead = t_quantile(FUTILITY_LEVEL, n - 1) * spread / math.sqrt(n)
+        ranked = sorted(self._xs)
+        evenly = [ranked[int((place + 0.5) * n / rest)] + ahead for place in range(rest)]
+        return self._process.log_e_after(evenly) < math.log(self.rule.threshold)
 
-    def _count(self) -> None:
+    def _count(self, x: float) -> None:
+        self._process.add(x)
         self._counted += 1
         if self.proof is None:
             stand = self._stand()
-            if stand.fired is not None:
+            if stand.fired:
                 self.proof = stand
 
     def _stand(self) -> Evidence:
-        logs = {Test.SIGN_E: log_sign_e(self._wins, self._losses)}
-        # t-e is two-sided: a candidate that is clearly worse has a large E and t < 0
-        if not self._lost and math.fsum(self._xs) > 0:
-            logs[Test.T_E] = log_t_e(self._xs)
-        margin = {test: log - math.log(self.rule.threshold(test)) for test, log in logs.items()}
-        nearest = max(margin, key=lambda test: (margin[test], test is Test.T_E))
+        log_e = self._process.log_e
         ripe = self._counted >= self.rule.min_pairs
         return Evidence(
             hypothesis=self.hypothesis,
-            fired=nearest if ripe and margin[nearest] >= 0 else None,
-            e_value=math.exp(logs[nearest]),
-            threshold=self.rule.threshold(nearest),
-            t_e=math.exp(logs.get(Test.T_E, -math.inf)),
-            sign_e=math.exp(logs[Test.SIGN_E]),
+            fired=ripe and log_e >= math.log(self.rule.threshold),
+            e_value=math.exp(log_e),
+            threshold=self.rule.threshold,
             after_pairs=self._counted,
         )
-
-
-def _reaches(log_e: float, threshold: float) -> bool:
-    return log_e >= math.log(threshold)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 LAMBDAS = (0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 """Bets of the sign-e-process, mixed with equal weights; the smallest catch weak effects."""
@@ -51,9 +51,10 @@ def log_t_e(xs: Sequence[float], g: float = EFFECT_VARIANCE) -> float:
     Formula: log E_n = -1/2 log(1+ng) + n/2 [log(1 + t^2/(n-1)) - log(1 + t^2/((n-1)(1+ng)))].
     Source: Wang and Ramdas, "Anytime-valid t-tests and confidence sequences for Gaussian means
     with unknown variance", arXiv 2310.03722 (theorem on the scale-invariant mixture).
-    What breaks it: skewed pairs (a mean that differs from the median); autocorrelated pairs
-    without a coin; a tiny, equal |x| in all pairs, where the sign alone decides (the worst case
-    with a fair coin is exact: docs/statistics.md). Heavy tails make it slow, not wrong.
+    What breaks it: skewed pairs (a mean that differs from the median); autocorrelated pairs; equal
+    |x| in all pairs, where the coin alone decides: six straight wins fire it at any level down to
+    .008, and a coin gives them in .016 of runs. So it decides nothing here; the limits of the mean
+    are it turned round (`sequence.py`).
     It is scale-free, and bounded by (1+ng)^((n-1)/2): at g = 1 five pairs reach at most 36.
     """
     return log_t_e_of(t_statistic(xs), len(xs), g) if len(xs) >= 2 else 0.0
@@ -87,34 +88,64 @@ def log_sign_e(wins: int, losses: int) -> float:
     return top + math.log(math.fsum(math.exp(value - top) for value in logs) / len(logs))
 
 
-def log_symmetric_e(xs: Sequence[float]) -> list[float]:
-    """Log of the symmetric e-process after each of the pairs `xs`: the sign test, but larger values
-    bet more.
+class SymmetricE:
+    """The symmetric e-process, value by value: the sign test, but larger values bet more.
 
     Hypothesis: H0: given the past, x = S - c with S symmetric about 0 and c >= 0; one-sided.
-    Assumptions: none on the distribution. With coin-ordered pairs, x = log ratio minus margin and
-    a true worsening of the margin or less it is exact, whatever the size, the tails and the
+    Assumptions: none on the distribution. With coin-ordered pairs, x = log ratio minus what is to
+    be exceeded, and a true change of that or less it is exact, whatever the size, the tails and the
     autocorrelation of the noise and whatever hits one window of a pair only.
     Formula: E_n = mean over d in SIZES of the product of 1 + STAKE tanh(d x_i / m_i), m_i = median
-    of |x_1| ... |x_i|. x_i / m_i grows with x_i, so each factor is 1 plus an odd, growing function
-    of x_i: its mean is 1 for S and no more for S - c.
+    of |x_1| ... |x_i|. x_i / m_i never falls where x_i grows, so each factor is 1 plus an odd,
+    never falling function of x_i: its mean is 1 for S and no more for S - c.
     Source: Ramdas, Ruf, Larsson and Koolen, "Admissible anytime-valid sequential inference must
     rely on nonnegative martingales", arXiv 2009.03167 (testing symmetry); Vovk and Wang,
-    "Nonparametric e-tests of symmetry", arXiv 2208.08925. The choice of the function is ours.
+    "Nonparametric e-tests of symmetry", arXiv 2208.08925. The choice of the function is ours: for
+    Gaussian x of mean a and variance s^2 the fastest growing bet against symmetry is
+    1 + tanh(a x / s^2), the likelihood ratio of that against its mixture with its mirror image.
     What breaks it: an order that is not the coin's; windows voided because they looked bad.
     """
-    found: list[float] = []
-    logs = [0.0] * len(SIZES)
-    seen: list[float] = []
-    for x in xs:
-        insort(seen, abs(x))
-        middle = (seen[(len(seen) - 1) // 2] + seen[len(seen) // 2]) / 2
-        if x:
+
+    def __init__(self) -> None:
+        self._logs = [0.0] * len(SIZES)
+        self._seen: list[float] = []
+
+    @property
+    def log_e(self) -> float:
+        """Log of E after what was added so far."""
+        top = max(self._logs)
+        return top + math.log(math.fsum(math.exp(log - top) for log in self._logs) / len(SIZES))
+
+    def add(self, x: float) -> None:
+        """One more value; -inf is a loss that has a rank but no size: every bet loses its stake."""
+        if math.isinf(x):
+            scaled = x
+        else:
+            insort(self._seen, abs(x))
+            count = len(self._seen)
+            middle = (self._seen[(count - 1) // 2] + self._seen[count // 2]) / 2
+            if not x:
+                return
             scaled = x / middle if middle else math.copysign(math.inf, x)
-            logs = [
-                log + math.log1p(STAKE * math.tanh(size * scaled))
-                for size, log in zip(SIZES, logs, strict=True)
-            ]
-        top = max(logs)
-        found.append(top + math.log(math.fsum(math.exp(log - top) for log in logs) / len(logs)))
+        self._logs = [
+            log + math.log1p(STAKE * math.tanh(size * scaled))
+            for size, log in zip(SIZES, self._logs, strict=True)
+        ]
+
+    def log_e_after(self, xs: Iterable[float]) -> float:
+        """What `log_e` would be after further values; nothing is added."""
+        ahead = SymmetricE()
+        ahead._logs, ahead._seen = list(self._logs), list(self._seen)
+        for x in xs:
+            ahead.add(x)
+        return ahead.log_e
+
+
+def log_symmetric_e(xs: Iterable[float]) -> list[float]:
+    """Log of the symmetric e-process (`SymmetricE`) after each of the values `xs`."""
+    process = SymmetricE()
+    found: list[float] = []
+    for x in xs:
+        process.add(x)
+        found.append(process.log_e)
     return found

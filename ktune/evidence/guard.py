@@ -90,12 +90,10 @@ def judge(worsenings: Sequence[Mapping[str, float]], rule: GuardRule) -> GuardDe
     pairs are not given: in recommendation mode missing data is never a loss.
 
     Hypothesis: per metric, H0: the worsening is the margin at most.
-    Assumptions: nothing but the coin. (The t-e-process of the promotion needs independent Gaussian
-    pairs. Where one window of every pair is hit alike, by a step of the load or a warm-up, six
-    straight losses would fire it at level 0.8 %, and the coin gives them in 1.6 % of runs.)
+    Assumptions: nothing but the coin.
     Formula: the symmetric e-process at E >= 1/level; level = alpha x share of the begin / number
     of metrics.
-    Source: as `eprocess.log_symmetric_e`; Bonferroni over metrics and begins.
+    Source: as `eprocess.SymmetricE`; Bonferroni over metrics and begins.
     What breaks it: an order that is not the coin's; windows voided because they looked bad.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Which pairs lie far out. They are named, never left out: both tests see every pair.
+"""Which pairs lie far out. They are named, never left out: the test sees every pair.
 
-The sign test ranks an outlier as one win or one loss, however far out it is; the t test loses
-power by it. Leaving pairs out because they look bad would void the error rate.
+What one pair can do to the evidence is bounded, however far out it is (`eprocess.STAKE`). Leaving
+pairs out because they look bad would void the error rate.
 """
 
 from __future__ import annotations

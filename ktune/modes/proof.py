@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ktune.evidence.decide import Decision, Rule, Test
+from ktune.evidence.decide import TEST, Decision, Rule
 from ktune.evidence.estimate import Bound, Estimate, bound_constraint, estimate_gain
 from ktune.evidence.outliers import far_pairs
 from ktune.evidence.pairs import Direction, PairResult, PairState, change_of, of_metric
@@ -21,10 +21,10 @@ from ktune.records.types import (
 def rule_record(rule: Rule, decision: Decision | None) -> RuleRecord:
     """The rule and where it stood when it stopped."""
     return RuleRecord(
-        tests=tuple(test.value for test in Test),
+        tests=(TEST,),
         alpha=rule.alpha,
         hypothesis=f"gain <= {change_of(rule.minimum_gain):.3g}",
-        fired=None if decision is None or decision.fired is None else decision.fired.value,
+        fired=TEST if decision is not None and decision.fired else None,
         e_value=None if decision is None else decision.e_value,
         threshold=None if decision is None else decision.threshold,
     )

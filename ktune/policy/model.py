@@ -128,13 +128,13 @@ class PolicyRule(Model):
     """The decision rule, and what it saw when it fired."""
 
     tests: tuple[ShortText, ...] = Field(
-        description="Anytime-valid tests that could fire.", examples=[["t-e", "sign-e"]]
+        description="Anytime-valid tests that could fire.", examples=[["symmetric-e"]]
     )
     alpha: Annotated[Number, Field(gt=0, lt=1)] = Field(
         description="Chance of promoting a policy that is no better, in total.", examples=[0.05]
     )
     hypothesis: ShortText = Field(description="What had to be refuted.", examples=["gain <= 0"])
-    fired: ShortText = Field(description="The test that refuted it.", examples=["sign-e"])
+    fired: ShortText = Field(description="The test that refuted it.", examples=["symmetric-e"])
     e_value: Number = Field(description="Its evidence when it fired.", examples=[57.2])
     threshold: Number = Field(description="The evidence it needed.", examples=[40])
 

@@ -224,7 +224,7 @@ def _rule(proof: Proof) -> Iterator[str]:
     if pairs.outliers:
         yield (
             f"  outliers    {pairs.outliers} of these far out, and counted like the others: "
-            "the sign test ranks each as one win or loss"
+            "what one pair can count for is bounded"
         )
 
 

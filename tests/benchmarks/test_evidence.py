@@ -28,8 +28,15 @@ MEMORY = "/dev/shm"
 
 def printed(module: str, *arguments: object) -> str:
     """What a benchmark prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
+    done = run("-m", module, *map(str, arguments))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A Python program."""
+    return subprocess.run(
+        [sys.executable, *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -37,8 +44,6 @@ def printed(module: str, *arguments: object) -> str:
         env={**os.environ, "TMPDIR": MEMORY} if Path(MEMORY).is_dir() else None,
         timeout=110,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_every_kind_of_noise_has_its_row() -> None:
@@ -67,6 +72,57 @@ def test_every_rule_and_every_trade_has_its_row() -> None:
     assert len(rows(text, "Two objectives: speed +20 %, pair sd 5 %")) == 2
     side = rows(text, "Side by side: share of sessions that promote")
     assert [row[0] for row in side] == list(RULES)
+
+
+def test_the_rule_alone_keeps_its_promises() -> None:
+    text = printed("benchmarks.evidence.rule", "--runs", 60)
+    exact = rows(text, "The coin alone decides")
+    assert [float(cell.split()[0]) <= 5 for cell in exact[-1][1:]] == [True] * 4
+    assert float(exact[0][4].split()[0]) > 5, "the former rule, four finalists"
+    assert {row[4] for row in rows(text, "The rule alone: no true gain")} == {"met", "found out"}
+    assert len(rows(text, "Rules that were weighed")) == 3
+
+
+_PLANTED = """
+import sys
+import ktune.evidence.decide as decide
+import ktune.evidence.coin as coin
+{bug}
+from benchmarks.evidence.{module} import main
+sys.exit(main({arguments}))
+"""
+_ANYTHING_GOES = "decide.Rule.threshold = property(lambda rule: 1e-9)"
+_NOTHING_GOES = "decide.Rule.threshold = property(lambda rule: 1e300)"
+_NO_COIN = "coin.toss = lambda *_: coin.Order.BASELINE_FIRST"
+
+
+@pytest.mark.parametrize(
+    ("bug", "module", "arguments", "title"),
+    [
+        (
+            _ANYTHING_GOES,
+            "__main__",
+            ["--only", "aa", "--sessions", "2"],
+            "False promotions: identical settings",
+        ),
+        (
+            _NOTHING_GOES,
+            "__main__",
+            ["--only", "power", "--sessions", "3"],
+            "Power: true gain 10 %, pair sd 5 %",
+        ),
+        (_NO_COIN, "rule", ["--runs", "40"], "The rule alone: no true gain"),
+    ],
+)
+def test_a_broken_rule_fails_the_small_form(
+    bug: str, module: str, arguments: list[str], title: str
+) -> None:
+    """Planted bugs: two sessions of each kind, all promoted, are beyond what chance allows at 5 %;
+    three that are not promoted, beyond what it allows at 85 %."""
+    code = _PLANTED.format(bug=bug, module=module, arguments=arguments)
+    done = run("-c", code)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert any("MISSED" in row for row in rows(done.stdout, title))
 
 
 @pytest.mark.full

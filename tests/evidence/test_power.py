@@ -48,7 +48,7 @@ def test_it_is_seeded() -> None:
 def test_the_smallest_gain_has_the_power_it_promises() -> None:
     gain = smallest_gain(Rule(), Noise(0.05), runs=RUNS)
     assert gain is not None
-    assert 0.68 < gain / 0.05 < 0.80
+    assert 0.62 < gain / 0.05 < 0.75
     other = promoted(sessions(500, seed=22, sd=0.05, gain=gain)) / 500
     assert other == pytest.approx(TARGET, abs=0.08)
 
@@ -75,7 +75,7 @@ def test_out_of_reach_is_said() -> None:
 
 
 def test_an_easy_gain_needs_the_fewest_pairs_that_can_fire() -> None:
-    assert pairs_needed(Rule(), Noise(0.001), 0.05, runs=50) == 5
+    assert pairs_needed(Rule(), Noise(0.001), 0.05, runs=50) == 6
 
 
 def test_a_noisy_constraint_costs_power() -> None:

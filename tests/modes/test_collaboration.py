@@ -88,12 +88,12 @@ def test_a_void_window_voids_its_pair_and_a_new_coin_is_tossed(tmp_path: Path) -
         records = it.study.windows().records
         report = "\n".join(report_lines(it.study))
     assert proof is not None and proof.outcome is ProofOutcome.IMPROVED
-    assert (proof.pairs.void, proof.pairs.decision) == (2, 5)
+    assert (proof.pairs.void, proof.pairs.decision) == (2, 6)
     by_draw: dict[int, list[Arm]] = {}
     for record in records:
         if record.phase is Phase.DECISION and record.pair is not None:
             by_draw.setdefault(record.pair, []).append(record.arm)
-    assert list(by_draw) == list(range(7)), "each void pair costs one toss"
+    assert list(by_draw) == list(range(8)), "each void pair costs one toss"
     for draw, arms in by_draw.items():
         wanted = (
             Arm.CANDIDATE if toss(11, "decision", draw) is Order.CANDIDATE_FIRST else (Arm.BASELINE)

@@ -114,12 +114,12 @@ def test_the_gain_comes_from_pairs_that_the_decision_did_not_see(tmp_path: Path)
             if not (isinstance(values[FIN], int) and values[FIN] < 50):
                 return 100.0
             decision = [r for r in it.study.windows().records if r.phase is Phase.DECISION]
-            return 110.0 if len(decision) >= 10 else 200.0
+            return 110.0 if len(decision) >= 12 else 200.0
 
         with it.tuning(Simulated(fades, noise=0.001)) as tuning:
             proof = tuning.run().proof
     assert proof is not None and proof.gain is not None
-    assert proof.pairs.decision == 5
+    assert proof.pairs.decision == 6
     assert proof.gain.estimate == pytest.approx(0.10, abs=0.01)
 
 

@@ -105,7 +105,7 @@ def proof(
         outcome=outcome,
         assignment=assignment,
         baseline=baseline,
-        rule=RuleRecord(("t-e", "sign-e"), 0.05, "gain <= 0", "sign-e", 57.23, 40.0),
+        rule=RuleRecord(("symmetric-e",), 0.05, "gain <= 0", "symmetric-e", 57.23, 20.0),
         pairs=PairCounts(14, 10, 1, 0),
         gain=GainRecord("throughput", 0.0613, (0.04, 0.083))
         if outcome is ProofOutcome.IMPROVED

@@ -183,5 +183,5 @@ def _window(seq):
 
 
 def _proof(outcome):
-    rule = RuleRecord(("t-e", "sign-e"), 0.05, "gain <= 0", "t-e", 25.0, 20.0)
+    rule = RuleRecord(("symmetric-e",), 0.05, "gain <= 0", "symmetric-e", 25.0, 20.0)
     return Proof(outcome, {"vm.swappiness": 10}, {"vm.swappiness": 60}, rule, PairCounts(8, 10))
