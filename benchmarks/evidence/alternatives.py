@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from benchmarks.evidence.t_e import log_t_e
 from ktune.evidence.decide import Rule
-from ktune.evidence.eprocess import log_sign_e, log_symmetric_e, log_t_e
+from ktune.evidence.eprocess import log_sign_e, log_symmetric_e
 
 Rejects = Callable[[Sequence[float], float], bool]
 """From the log ratios so far and a level."""

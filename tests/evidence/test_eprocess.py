@@ -1,4 +1,4 @@
-"""The two e-processes against references and by their properties."""
+"""The e-processes against references and by their properties."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ktune.evidence.eprocess import LAMBDAS, log_sign_e, log_t_e, log_t_e_of, t_statistic
+from benchmarks.evidence.t_e import log_t_e, log_t_e_of, t_statistic
+from ktune.evidence.eprocess import LAMBDAS, SymmetricE, log_sign_e, log_symmetric_e
 
 ratio = st.floats(min_value=-2, max_value=2).map(lambda x: round(x, 6))
 ratios = st.lists(ratio, min_size=2, max_size=40)
@@ -87,3 +88,25 @@ def test_sign_e_equals_the_product_it_stands_for() -> None:
 def test_so_many_straight_wins_fire_the_sign_test(threshold: float, straight_wins: int) -> None:
     assert log_sign_e(straight_wins, 0) >= math.log(threshold)
     assert log_sign_e(straight_wins - 1, 0) < math.log(threshold)
+
+
+def test_a_loss_without_a_size_costs_every_bet_its_stake() -> None:
+    process = SymmetricE()
+    for x in (0.03, 0.05, -0.01):
+        process.add(x)
+    before = process.log_e
+    assert process.log_e_after([-math.inf]) == pytest.approx(before - math.log(10))
+    assert process.log_e == before, "looking ahead adds nothing"
+    process.add(-math.inf)
+    process.add(0.04)
+    assert process.log_e_after([0.02]) == pytest.approx(
+        log_symmetric_e([0.03, 0.05, -0.01, -math.inf, 0.04, 0.02])[-1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "straight_wins"), [(0.05, 6), (0.025, 7), (0.05 / 3, 8), (0.0125, 8)]
+)
+def test_so_many_straight_wins_fire_the_symmetric_test(level: float, straight_wins: int) -> None:
+    logs = log_symmetric_e([1.0] * straight_wins)
+    assert logs[-1] >= math.log(1 / level) > logs[-2]

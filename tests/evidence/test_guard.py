@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ktune.evidence.eprocess import log_symmetric_e, log_t_e
+from benchmarks.evidence.t_e import log_t_e
+from ktune.evidence.eprocess import log_symmetric_e
 from ktune.evidence.guard import GuardRule, judge, least_pairs, too_few
 from tests.evidence.simulated import NOISES, pairs_of, windows
 

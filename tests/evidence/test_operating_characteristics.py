@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from benchmarks.evidence.t_e import log_t_e
 from ktune.evidence.binomial import lower_limit
 from ktune.evidence.decide import Outcome, Rule, decide
-from ktune.evidence.eprocess import log_symmetric_e, log_t_e
+from ktune.evidence.eprocess import log_symmetric_e
 from ktune.evidence.pairs import log_gain_of
 from tests.evidence.simulated import NOISES, fixed_order, measured, promoted, sessions
 
