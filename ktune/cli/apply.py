@@ -9,7 +9,6 @@ from ktune.cli import persisting
 from ktune.cli.common import (
     SubParsers,
     confirm,
-    percent,
     print_json,
     say,
     show,
@@ -121,14 +120,8 @@ def _show(plan: ApplyPlan) -> None:
     gain = document.evidence.gain
     say(
         f"{document.name} serial {document.serial}, from study {document.origin.study}",
-        f"  proven: {gain.metric} {percent(gain.estimate, sign=True)} "
-        f"[{percent(gain.interval[0], sign=True)}, {percent(gain.interval[1], sign=True)}] "
-        f"at {percent(gain.level)}, {document.evidence.pairs.after} pairs after the decision",
-        *(
-            f"    {item.metric} {percent(item.estimate, sign=True)} "
-            f"[{percent(item.interval[0], sign=True)}, {percent(item.interval[1], sign=True)}]"
-            for item in document.evidence.objectives
-        ),
+        f"  proven: {gain.text}, {document.evidence.pairs.after} pairs after the decision",
+        *(f"    {item.text}" for item in document.evidence.objectives),
         f"  scope: {plan.scope.text}",
     )
     rows = []

@@ -1,10 +1,10 @@
-"""`ktune report STUDY`: what a study found, in plain text."""
+"""`ktune report STUDY`: what a study found, in plain text or as JSON."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from ktune.cli.common import SubParsers, say, state_paths
+from ktune.cli.common import SubParsers, print_json, say, state_paths
 from ktune.cli.studies import lines_of, open_record
 from ktune.errors import ExitCode
 from ktune.records.types import StudyStatus
@@ -18,6 +18,7 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
         description="Prints what was found, with its interval, and what it rests on.",
     )
     parser.add_argument("study", metavar="STUDY", help="a study's id (`ktune studies list`)")
+    parser.add_argument("--json", action="store_true", help="for programs; its keys are stable")
     return parser
 
 
@@ -25,6 +26,11 @@ def run(args: Namespace) -> int:
     """Print it."""
     paths = state_paths(args)
     study = open_record(paths, args.study)
+    if args.json:
+        from ktune.records.report_json import report_document
+
+        print_json(report_document(study))
+        return ExitCode.OK
     say(*lines_of(study))
     if study.adapts:
         return ExitCode.OK

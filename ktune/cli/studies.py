@@ -15,6 +15,7 @@ from ktune.records import atomic
 from ktune.records.codec import RecordError, encode
 from ktune.records.contexts import read_contexts
 from ktune.records.front import read_front
+from ktune.records.gains import directions_of, gain_text
 from ktune.records.paths import StatePaths
 from ktune.records.readiness import read_readiness
 from ktune.records.study import Study, list_studies
@@ -160,11 +161,9 @@ def _gain(study: Study) -> str:
         return f"(proof not usable: {error.message})"
     if proof is None or proof.gain is None:
         return ""
-    low, high = proof.gain.interval
-    return (
-        f"{proof.gain.metric} {percent(proof.gain.estimate, sign=True)} "
-        f"[{percent(low, sign=True)}, {percent(high, sign=True)}]"
-    )
+    gain = proof.gain
+    direction = directions_of(study.manifest).get(gain.metric)
+    return gain_text(gain.metric, gain.estimate, gain.interval, gain.level, direction)
 
 
 def _document(study: Study) -> dict[str, Any]:

@@ -93,7 +93,8 @@ class Calibration:
         pair = pair_of(draw, order, seen, self.settings.goals)
         self.pairs.append(pair)
         if pair.state is PairState.MEASURED:
-            self.observe(PairDone(Phase.CALIBRATION, self.counted, total, pair.gain, ""))
+            direction = self.settings.goals.direction
+            self.observe(PairDone(Phase.CALIBRATION, self.counted, total, pair.gain, "", direction))
             return
         self.observe(Note(f"pair {draw} is {pair.state}: {pair.reason}"))
         failed = [m for m in seen.values() if m.validity is Validity.CANDIDATE_FAILED]

@@ -6,6 +6,7 @@ positive decision a fixed number of further pairs gives the reported gain.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,13 +14,15 @@ from ktune.errors import ExitCode, KtuneError
 from ktune.evidence.coin import Order, toss
 from ktune.evidence.decide import Decision, Outcome, Rule, decide
 from ktune.evidence.pairs import Arm as PairArm
-from ktune.evidence.pairs import PairResult, PairState
+from ktune.evidence.pairs import Direction, PairResult, PairState, change_of
+from ktune.evidence.sequence import EVERYTHING, median_sequence
 from ktune.kernel.tunable import Assignment
 from ktune.measure.window import Validity
 from ktune.modes.bench import Bench, Measured
 from ktune.modes.events import GuardrailCrossed
 from ktune.modes.modes import ModeKeeper
 from ktune.modes.scoring import Goals
+from ktune.records.gains import range_text
 from ktune.records.types import Arm, Phase
 from ktune.report.progress import Observer, PairDone, PhaseStarted
 
@@ -66,7 +69,7 @@ class Collaboration:
         while decision.outcome is Outcome.CONTINUE:
             pair = self._measure_pair(Phase.DECISION, self.decision_pairs)
             decision = decide(self.decision_pairs, self.rule)
-            summary = f"E {decision.e_value:.3g} of {decision.threshold:.3g}"
+            summary = f"E {decision.e_value:.3g} of {decision.threshold:.3g}{self._standing()}"
             self._tell(Phase.DECISION, pair, decision.pairs, self.rule.max_pairs, summary)
         return decision
 
@@ -105,6 +108,20 @@ class Collaboration:
             )
         return pair
 
+    def _standing(self) -> str:
+        """Where the effect stands, valid at every look; nothing while it is not bounded at all."""
+        counted = [pair for pair in self.decision_pairs if pair.state is not PairState.VOID]
+        gains = [-math.inf if pair.gain is None else pair.gain for pair in counted]
+        span = median_sequence(gains)[-1] if gains else EVERYTHING
+        if math.isinf(span.low) and math.isinf(span.high):
+            return ""
+        direction = self.goals.direction
+        low, high = (
+            end if math.isinf(end) else change_of(end, direction or Direction.MAXIMIZE)
+            for end in (span.low, span.high)
+        )
+        return f", so far the effect lies in {range_text(low, high, direction)}"
+
     def _check_finalist(self) -> None:
         mine = {key for key, value in self.finalist.items() if self.bench.baseline[key] != value}
         taken = mine & self.bench.dropped
@@ -116,7 +133,7 @@ class Collaboration:
 
     def _tell(self, phase: Phase, pair: PairResult, number: int, total: int, summary: str) -> None:
         text = summary if pair.state is PairState.MEASURED else f"{pair.state}: {pair.reason}"
-        self.observe(PairDone(phase, number, total, pair.gain, text))
+        self.observe(PairDone(phase, number, total, pair.gain, text, self.goals.direction))
 
 
 def pair_of(draw: int, order: Order, seen: dict[Arm, Measured], goals: Goals) -> PairResult:

@@ -240,6 +240,7 @@ class Learning:
                 measured.reason,
                 measured.metrics,
                 gain,
+                self.settings.goals.direction,
             )
         )
         if measured.tripped:
@@ -297,7 +298,7 @@ class Learning:
         if best is not None and best.score > self._best_told:
             self._best_told = best.score
             changed = difference(self.bench.baseline, best.assignment)
-            self.observe(BestSoFar(changed, best.score, best.first))
+            self.observe(BestSoFar(changed, best.score, best.first, self.settings.goals.direction))
 
 
 def _counted(search: Search) -> int:

@@ -41,13 +41,14 @@ from ktune.proxy.client import Lease, LeaseRequest
 from ktune.proxy.model import ForeignWrite
 from ktune.records import history
 from ktune.records.finalists import read_finalists
+from ktune.records.gains import log_gain_text
 from ktune.records.kept import KeptScopeRecord, remember
 from ktune.records.paths import StatePaths
 from ktune.records.readiness import Readiness
 from ktune.records.search import write_search
 from ktune.records.study import Study
 from ktune.records.types import ProofOutcome, StudyStatus
-from ktune.report.live import assignment_text, percent_text
+from ktune.report.live import assignment_text
 from ktune.report.progress import Note, Observer
 from ktune.search.preload import imported_in_background
 from ktune.search.samplers import SamplerName, refuse_missing, refuse_pruning
@@ -287,10 +288,11 @@ def _keep(run: _Run, standing: Stage) -> str:
 
 def _say_interrupted(run: _Run, tuning: Tuning | None, lease: Lease | None) -> None:
     best = tuning.best() if tuning else None
-    if best is not None:
+    if tuning is not None and best is not None:
         run.observe(
             Note(
-                f"best unconfirmed so far: trial {best.first}, {percent_text(best.score)} "
+                f"best unconfirmed so far: trial {best.first}, "
+                f"{log_gain_text(best.score, tuning.direction)} "
                 f"({assignment_text(best.assignment)})"
             )
         )

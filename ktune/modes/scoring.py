@@ -49,6 +49,11 @@ class Goals:
         """Whether there is more than one objective."""
         return len(self.objectives) > 1
 
+    @property
+    def direction(self) -> Direction | None:
+        """Which way the one objective is better; None for several."""
+        return None if self.several else self.objectives[0].direction
+
     def margin_of(self, metric: str) -> float | None:
         """The log ratio that a metric may be worse by."""
         margins = (item.margin for item in self.limits if item.metric == metric)

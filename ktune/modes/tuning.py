@@ -152,6 +152,11 @@ class Tuning:
         sealed = self._study.write_proof(proof)
         return TuningResult(sealed, tuple(self.bench.foreign), finalists.why)
 
+    @property
+    def direction(self) -> Direction | None:
+        """Which way the one objective is better; None for several."""
+        return self._settings.goals.direction
+
     def best(self) -> Ranked | None:
         """The best so far, unconfirmed; None before the first promising trial."""
         return self._learning.best() if self._learning else None

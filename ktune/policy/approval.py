@@ -142,13 +142,11 @@ def _profile(document: PolicyDocument, paths: StatePaths) -> Mapping[str, Any] |
 
 
 def _approvable(name: str, digest: str, document: PolicyDocument, paths: StatePaths) -> Approvable:
-    gain = document.evidence.gain
-    low, high = gain.interval
     return Approvable(
         name,
         digest,
         document.scope_text,
-        f"{gain.metric} {gain.estimate:+.1%} [{low:+.1%}, {high:+.1%}]",
+        document.evidence.gain.text,
         {key: str(value) for key, value in document.assignment.items()},
         terms_of(document, _profile(document, paths)),
     )

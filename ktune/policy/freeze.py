@@ -16,12 +16,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from ktune.errors import ExitCode, KtuneError, UsageError
+from ktune.evidence.pairs import Direction
 from ktune.kernel.values import Value
 from ktune.policy import digest, emit
 from ktune.policy.model import PolicyDocument
 from ktune.policy.terms import profile_of
 from ktune.records import clock
 from ktune.records.codec import RecordError
+from ktune.records.gains import directions_of
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study, list_studies
 from ktune.records.types import (
@@ -148,14 +150,15 @@ def policy_tree(
         },
         "baseline": {key: as_text(proof.baseline[key]) for key in keys},
         "assignment": {key: as_text(proof.assignment[key]) for key in keys},
-        "evidence": evidence_of(proof),
+        "evidence": evidence_of(proof, directions_of(manifest)),
         "watch": {**_WATCH, **_profiles_watch(study)},
         **({"approval": "required"} if _needs_approval(study) else {}),
         "guard": "audit",
     }
 
 
-def evidence_of(proof: Proof) -> dict[str, Any]:
+def evidence_of(proof: Proof, directions: Mapping[str, Direction]) -> dict[str, Any]:
+    """`directions`: which way each objective is better, as far as the study says it."""
     assert proof.gain is not None
     evidence: dict[str, Any] = {
         "decision": "improved",
@@ -166,7 +169,7 @@ def evidence_of(proof: Proof) -> dict[str, Any]:
             "void": proof.pairs.void,
             "lost": proof.pairs.lost,
         },
-        "gain": _gain(proof.gain),
+        "gain": _gain(proof.gain, directions),
         "constraints": [
             {
                 "metric": item.metric,
@@ -179,7 +182,7 @@ def evidence_of(proof: Proof) -> dict[str, Any]:
         ],
     }
     if proof.objectives:
-        evidence["objectives"] = [_objective(item) for item in proof.objectives]
+        evidence["objectives"] = [_objective(item, directions) for item in proof.objectives]
     if proof.others_wrote:
         evidence["others_wrote"] = {key: as_text(v) for key, v in proof.others_wrote.items()}
     if proof.claimed_by_search is not None:
@@ -198,9 +201,18 @@ def _rule(rule: RuleRecord) -> dict[str, Any]:
     }
 
 
-def _gain(gain: GainRecord) -> dict[str, Any]:
+def _better(metric: str, directions: Mapping[str, Direction]) -> dict[str, str]:
+    """Nothing for several metrics together."""
+    direction = directions.get(metric)
+    if direction is None:
+        return {}
+    return {"better": "higher" if direction is Direction.MAXIMIZE else "lower"}
+
+
+def _gain(gain: GainRecord, directions: Mapping[str, Direction]) -> dict[str, Any]:
     return {
         "metric": gain.metric,
+        **_better(gain.metric, directions),
         "estimate": _share(gain.estimate),
         "interval": [_share(gain.interval[0]), _share(gain.interval[1])],
         "level": f"{gain.level * 100:g}%",
@@ -223,9 +235,10 @@ def _said(study: Study, part: str) -> Mapping[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _objective(item: ObjectiveRecord) -> dict[str, Any]:
+def _objective(item: ObjectiveRecord, directions: Mapping[str, Direction]) -> dict[str, Any]:
     return {
         "metric": item.metric,
+        **_better(item.metric, directions),
         "estimate": _share(item.estimate),
         "interval": [_share(item.interval[0]), _share(item.interval[1])],
         "level": f"{item.level * 100:g}%",

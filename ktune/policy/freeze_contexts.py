@@ -21,6 +21,7 @@ from ktune.policy.freeze import (
 from ktune.policy.terms import profile_of
 from ktune.records.codec import RecordError
 from ktune.records.contexts import ContextsRecord, LeafRecord, read_contexts
+from ktune.records.gains import directions_of
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study
 
@@ -60,10 +61,14 @@ def _leaf(leaf: LeafRecord, record: ContextsRecord, paths: StatePaths) -> dict[s
         "assignment": {key: as_text(value) for key, value in leaf.assignment.items()},
     }
     if leaf.study:
-        proof = proof_of(Study.open(paths, leaf.study))
+        study = Study.open(paths, leaf.study)
+        proof = proof_of(study)
         if dict(proof.assignment) != dict(leaf.assignment):
             raise RecordError(f"study {leaf.study} proved something else than leaf {leaf.name}")
-        found |= {"study": leaf.study, "evidence": evidence_of(proof)}
+        found |= {
+            "study": leaf.study,
+            "evidence": evidence_of(proof, directions_of(study.manifest)),
+        }
     if leaf.name in record.errors:
         found["mistaken"] = f"{100 * record.errors[leaf.name]:.1f}%"
     return found

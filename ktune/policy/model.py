@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from ktune.evidence.pairs import Direction
 from ktune.policy.tree import MAX_LEAVES, Tree, TreeError, leaves, parse_tree
 from ktune.profile import units
 from ktune.profile.contexts import ContextSettings
@@ -34,6 +35,7 @@ from ktune.profile.fields import (
 from ktune.profile.model import Scope
 from ktune.profile.watching import WatchSettings
 from ktune.records import clock
+from ktune.records.gains import gain_text
 
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 POLICY_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[A-Za-z0-9][A-Za-z0-9._-]{0,63})?$"
@@ -83,6 +85,15 @@ KnobValue = Annotated[
 Settings = Annotated[dict[Key, KnobValue], Field(min_length=1, max_length=MAX_KNOBS)]
 ShortText = Annotated[str, Strict(), Field(max_length=200)]
 Count = Annotated[int, Strict(), Field(ge=0, le=10**9)]
+
+
+Better = Literal["higher", "lower"]
+
+
+def _direction(better: Better | None) -> Direction | None:
+    if better is None:
+        return None
+    return Direction.MAXIMIZE if better == "higher" else Direction.MINIMIZE
 
 
 class PolicyHost(Model):
@@ -151,11 +162,26 @@ class PolicyPairs(Model):
 class PolicyGain(Model):
     """The gain that may be quoted, from pairs measured after the decision."""
 
+    @property
+    def text(self) -> str:
+        """For people: which way it went, and whether that is better."""
+        return gain_text(
+            self.metric, self.estimate, self.interval, self.level, _direction(self.better)
+        )
+
     metric: Annotated[str, Strict(), Field(max_length=2100)] = Field(
         description="What improved: the objective, or all of them (by weight).",
         examples=["tps", "tps+p99"],
     )
-    estimate: Share = Field(description="Improvement over the baseline.", examples=["6.1%"])
+    better: Better | None = Field(
+        default=None,
+        description="Which way the metric is better; not given for several.",
+        examples=["higher"],
+    )
+    estimate: Share = Field(
+        description="Improvement over the baseline: above 0 is better, whichever way that is.",
+        examples=["6.1%"],
+    )
     interval: tuple[Share, Share] = Field(
         description="Confidence interval of the estimate.", examples=[["4.0%", "8.3%"]]
     )
@@ -170,7 +196,17 @@ class PolicyGain(Model):
 class PolicyObjective(Model):
     """One of several objectives by itself; `gain` is then the one on all of them by weight."""
 
+    @property
+    def text(self) -> str:
+        """For people: which way it went, and whether that is better."""
+        return gain_text(
+            self.metric, self.estimate, self.interval, self.level, _direction(self.better)
+        )
+
     metric: Name = Field(description="The objective.", examples=["p99"])
+    better: Better | None = Field(
+        default=None, description="Which way it is better.", examples=["lower"]
+    )
     estimate: Share = Field(description="Improvement over the baseline.", examples=["1.1%"])
     interval: tuple[Share, Share] = Field(
         description="Confidence interval of the estimate.", examples=[["-0.4%", "2.6%"]]

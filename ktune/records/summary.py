@@ -14,11 +14,20 @@ from typing import Any
 from ktune.kernel.values import Value
 from ktune.records.codec import encode
 from ktune.records.front import Front, read_front
+from ktune.records.gains import change_text, directions_of, gain_text, worse_text
 from ktune.records.readiness import Readiness, read_readiness
 from ktune.records.search import Screening, SearchRecord, read_search
 from ktune.records.shares import window_shares
 from ktune.records.study import Study
-from ktune.records.types import Arm, Phase, Proof, ProofOutcome, StudyStatus, WindowRecord
+from ktune.records.types import (
+    Arm,
+    Phase,
+    Proof,
+    ProofOutcome,
+    StudyManifest,
+    StudyStatus,
+    WindowRecord,
+)
 
 _UNPROVEN = {
     StudyStatus.RUNNING: "The study is still running: nothing is confirmed yet.",
@@ -145,7 +154,7 @@ def _found(study: Study, proof: Proof | None) -> Iterator[str]:
         yield _UNPROVEN[study.status]
         front = read_front(study.folder)
         if front is not None:
-            yield from _front(front, study.manifest.baseline)
+            yield from _front(front, study.manifest)
         return
     if proof.outcome is not ProofOutcome.IMPROVED or proof.gain is None:
         said = (
@@ -156,29 +165,29 @@ def _found(study: Study, proof: Proof | None) -> Iterator[str]:
         yield f"{said}{f': {proof.reason}' if proof.reason else ''}."
         yield from _rule(proof)
         return
-    gain = proof.gain
-    low, high = gain.interval
-    yield (
-        f"Improved: {gain.metric} {gain.estimate:+.1%}, {gain.level:.0%} interval "
-        f"[{low:+.1%}, {high:+.1%}], from {proof.pairs.after} pairs after the decision."
-    )
+    gain, directions = proof.gain, directions_of(study.manifest)
+    direction = directions.get(gain.metric)
+    said = gain_text(gain.metric, gain.estimate, gain.interval, gain.level, direction)
+    yield f"Improved: {said}, from {proof.pairs.after} pairs after the decision."
     yield from _rule(proof)
     for goal in proof.objectives:
         held = "held" if goal.held else "NOT held"
+        own = directions.get(goal.metric)
+        said = gain_text(goal.metric, goal.estimate, goal.interval, goal.level, own)
         yield (
-            f"  objective   {goal.metric} {goal.estimate:+.1%}, {goal.level:.0%} interval "
-            f"[{goal.interval[0]:+.1%}, {goal.interval[1]:+.1%}]; at worst {_worse(goal.worst)} "
+            f"  objective   {said}; at worst {worse_text(goal.worst)} "
             f"(allowed: {goal.margin:.1%} worse): {held}"
         )
     for item in proof.constraints:
         held = "held" if item.held else "NOT held"
         yield (
-            f"  constraint  {item.metric}: {_worse(item.change)}, at worst "
-            f"{_worse(item.upper)} (allowed: {item.margin:.1%} worse): {held}"
+            f"  constraint  {item.metric}: {worse_text(item.change)}, at worst "
+            f"{worse_text(item.upper)} (allowed: {item.margin:.1%} worse): {held}"
         )
     if proof.claimed_by_search is not None:
         yield (
-            f"  the search alone would have claimed {proof.claimed_by_search:+.1%} "
+            f"  the search alone would have claimed "
+            f"{change_text(proof.claimed_by_search, direction)} "
             "(picked the best of many: not a gain)"
         )
     for key, value in proof.others_wrote.items():
@@ -188,11 +197,15 @@ def _found(study: Study, proof: Proof | None) -> Iterator[str]:
     yield from _settings(proof.baseline, proof.assignment)
 
 
-def _front(front: Front, baseline: Mapping[str, Value]) -> Iterator[str]:
+def _front(front: Front, manifest: StudyManifest) -> Iterator[str]:
     """Trades, each the best of many in its direction: no gain of it may be quoted."""
+    directions, baseline = directions_of(manifest), manifest.baseline
     yield f"Front of {len(front.points)} unconfirmed trades ({front.why}); gains read too high:"
     for point in front.points:
-        gains = ", ".join(f"{name} {gain:+.1%}" for name, gain in point.gains.items())
+        gains = ", ".join(
+            f"{name} {change_text(gain, directions.get(name))}"
+            for name, gain in point.gains.items()
+        )
         beyond = (
             f"; beyond the profile's margin: {', '.join(point.beyond_margin)}"
             if point.beyond_margin
@@ -205,11 +218,6 @@ def _front(front: Front, baseline: Mapping[str, Value]) -> Iterator[str]:
                 yield f"    {key}  {_text(baseline.get(key))} -> {_text(value)}"
     if not front.points:
         yield "  none: nothing measured beats the baseline in any objective without losing in all"
-
-
-def _worse(change: float) -> str:
-    """A constraint's change is a worsening: below 0 it is a gain."""
-    return f"{change:.1%} worse" if change > 0 else f"{-change:.1%} better"
 
 
 def _rule(proof: Proof) -> Iterator[str]:

@@ -10,8 +10,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from ktune.evidence.pairs import change_of
 from ktune.kernel.tunable import Assignment
+from ktune.records.gains import log_gain_text
 from ktune.records.types import Phase
 from ktune.report.progress import BestSoFar, Note, PairDone, PhaseStarted, Progress, WindowDone
 from ktune.report.text import clean, value_text
@@ -139,12 +139,12 @@ def line_of(progress: Progress) -> str:
     match progress:
         case PhaseStarted(phase, detail, total, unit):
             return f"{_TITLES[phase]}: {detail}, up to {total} {unit}"
-        case BestSoFar(assignment, gain, trial):
+        case BestSoFar(assignment, gain, trial, direction):
             return (
-                f"  best unconfirmed: trial {trial}, {percent_text(gain)} "
+                f"  best unconfirmed: trial {trial}, {log_gain_text(gain, direction)} "
                 f"({assignment_text(assignment)})"
             )
-        case PairDone(_, number, total, _, _):
+        case PairDone(_, number, total):
             return f"  pair {number} of {total}: {_pair_state(progress)}"
         case WindowDone() if progress.validity != "valid":
             return (
@@ -156,21 +156,19 @@ def line_of(progress: Progress) -> str:
             return ""
 
 
-def percent_text(gain: float | None) -> str:
-    """A log gain for people: `+12.3 %`."""
-    return "-" if gain is None else f"{change_of(gain) * 100:+.1f} %"
-
-
 def assignment_text(assignment: Assignment) -> str:
     """`knob=value, knob=value`."""
     return ", ".join(f"{key}={value_text(value)}" for key, value in assignment.items())
 
 
 def _pair_state(progress: PairDone) -> str:
-    return " ".join(part for part in (percent_text(progress.gain), progress.summary) if part)
+    gain = log_gain_text(progress.gain, progress.direction)
+    return ", ".join(part for part in (gain, progress.summary) if part)
 
 
 def _window_state(progress: WindowDone) -> str:
     if progress.validity != "valid":
         return f"{progress.arm}: {progress.validity}"
-    return f"{progress.arm} {percent_text(progress.gain)}" if progress.gain is not None else ""
+    if progress.gain is None:
+        return ""
+    return f"{progress.arm} {log_gain_text(progress.gain, progress.direction)}"

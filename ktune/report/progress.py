@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ktune.evidence.pairs import Direction
 from ktune.kernel.tunable import Assignment
 from ktune.records.types import Arm, Phase
 
@@ -30,6 +31,8 @@ class WindowDone:
     reason: str
     metrics: Mapping[str, float]
     gain: float | None = None
+    direction: Direction | None = None
+    """Which way the one objective is better; None for several."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class BestSoFar:
     assignment: Assignment
     gain: float
     trial: int
+    direction: Direction | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class PairDone:
     total: int
     gain: float | None
     summary: str
+    direction: Direction | None = None
 
 
 @dataclass(frozen=True)

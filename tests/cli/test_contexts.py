@@ -57,7 +57,7 @@ def test_contexts_are_listed_reported_and_frozen(tmp_path: Path) -> None:
     made = frozen(tmp_path)
     listed = ktune(made.paths, "studies", "list").stdout
     assert "contexts: 2 settings, busy, idle" in listed
-    assert "phase busy: throughput +6.1%" in listed
+    assert "phase busy: throughput 6.1% better" in listed
     report = ktune(made.paths, "report", made.contexts.id).stdout
     assert "packets >= 1000?" in report
     assert "yes: busy" in report and "no: idle" in report

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
+from ktune.evidence.pairs import Direction
+from ktune.records.front import Front, FrontPoint, write_front
 from ktune.records.types import Arm, Phase, ProofOutcome
 from tests.policy import support
 
@@ -27,10 +30,7 @@ def test_the_list_shows_status_and_gain(cli, paths):
         proven.id,
         "proven",
         "quickstart",
-        "throughput",
-        "+6.1%",
-        "[+4.0%,",
-        "+8.3%]",
+        *["throughput", "6.1%", "better,", "95%", "interval", "[+4.0%,", "+8.3%]"],
     ]
     assert "no_improvement" in lines[1]
 
@@ -48,10 +48,11 @@ def test_a_broken_study_does_not_hide_the_others(cli, paths):
 def test_the_report_gives_the_gain_with_its_interval_and_not_the_search_numbers(cli, paths):
     done = cli("report", support.study(paths).id)
     assert done.code == 0
-    assert "Improved: throughput +6.1%, 95% interval [+4.0%, +8.3%]" in done.out
+    assert "Improved: throughput 6.1% better, 95% interval [+4.0%, +8.3%]" in done.out
     assert "from 10 pairs after the decision" in done.out
-    assert "the search alone would have claimed +9.8% (picked the best of many: not a gain)" in (
-        done.out
+    assert (
+        "the search alone would have claimed 9.8% better (picked the best of many: not a gain)"
+        in (done.out)
     )
     assert "net.ipv4.tcp_rmem" in done.out
     assert "4096 131072 6291456 -> 4096 131072 33554432" in done.out
@@ -194,3 +195,87 @@ def test_a_study_of_another_kernel_is_not_continued(cli, tmp_path):
     done = cli("tune", "--resume", study)
     assert done.code == 4
     assert "measured on another machine: kernel 4.19.0, now" in done.err
+
+
+def test_a_metric_that_fell_is_written_as_one_that_fell(cli, paths, netns, tmp_path):
+    """Of a metric to minimise, 6.1 % better is 6.1 % less, in every command that prints it."""
+    made = support.study(paths, better=Direction.MINIMIZE)
+    said = "throughput -6.1% (better), 95% interval [-8.3%, -4.0%]"
+    file = tmp_path / "policy.yaml"
+    assert cli("freeze", made.id, "-o", file, "--valid-days", 36500).code == 0
+    assert "better: lower" in file.read_text()
+    printed = {
+        "report": cli("report", made.id),
+        "studies list": cli("studies", "list"),
+        "studies show": cli("studies", "show", made.id),
+        "approve study": cli("approve", made.id, "--dry-run"),
+        "approve policy": cli("approve", file, "--dry-run"),
+        "apply": cli("apply", file, "--netns", netns.path, "--dry-run"),
+    }
+    assert {name for name, done in printed.items() if said not in done.out} == set()
+    assert "would have claimed -9.8% (better)" in printed["report"].out
+
+
+def test_a_front_says_which_way_each_metric_went(cli, paths):
+    made = support.study(paths, outcome=None, better=Direction.MINIMIZE)
+    point = FrontPoint(3, support.NET_ASSIGNMENT, {"throughput": 0.13, "p99": -0.02}, 4)
+    write_front(made.folder, Front((point,), "budget"))
+    assert "trial 3: throughput -13.0% (better), p99 2.0% worse (4 windows)" in (
+        cli("report", made.id).out
+    )
+    front = cli("report", made.id, "--json").json["front"]
+    assert front["points"][0]["gains"] == {"throughput": 0.13, "p99": -0.02}
+    assert front["better"] == {"throughput": "lower"}
+
+
+REPORT_KEYS = {
+    *("format", "id", "kind", "profile", "profile_digest", "status", "reason", "began", "ended"),
+    *("scope", "seed", "sampler", "host", "outcome", "why", "gain", "claimed_by_search"),
+    *("objectives", "constraints", "rule", "pairs", "settings", "others_wrote", "decided"),
+    *("proof_digest", "front", "windows", "windows_torn", "search", "readiness", "contexts"),
+}
+"""As docs/commands.md promises them."""
+
+
+def test_the_report_is_json_for_programs(cli, paths):
+    made = support.study(paths, better=Direction.MAXIMIZE)
+    found = cli("report", made.id, "--json").json
+    assert set(found) == REPORT_KEYS
+    assert (found["format"], found["kind"], found["outcome"]) == (
+        "ktune-report-1",
+        "study",
+        "improved",
+    )
+    assert found["gain"] == {
+        "metric": "throughput",
+        "estimate": 0.0613,
+        "interval": [0.04, 0.083],
+        "level": 0.95,
+        "better": "higher",
+        "text": "throughput +6.1% (better), 95% interval [+4.0%, +8.3%]",
+    }
+    (changed,) = [i for i in found["settings"] if i["key"] == "net.ipv4.tcp_notsent_lowat"]
+    assert changed == {
+        "key": "net.ipv4.tcp_notsent_lowat",
+        "baseline": 4294967295,
+        "value": 131072,
+        "changed": True,
+    }
+    assert found["windows"]["decision"] == {
+        "count": 1,
+        "duration_s": 2.0,
+        "by_validity": {"valid": 1},
+    }
+
+
+@pytest.mark.parametrize("outcome", [None, ProofOutcome.NO_IMPROVEMENT_FOUND])
+def test_the_report_of_an_unproven_study_has_the_same_keys(cli, paths, outcome):
+    found = cli("report", support.study(paths, outcome=outcome).id, "--json").json
+    assert set(found) == REPORT_KEYS
+    assert found["gain"] is None
+    assert found["outcome"] == (None if outcome is None else outcome.value)
+
+
+def test_docs_name_every_key_of_the_report():
+    text = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    assert {key for key in REPORT_KEYS if f"`{key}`" not in text} == set()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
+from ktune.evidence.pairs import Direction
 from ktune.kernel.values import Value
 from ktune.policy import digest, emit
 from ktune.policy.freeze import FreezeOptions, freeze
@@ -60,14 +62,18 @@ def study(
     host: Mapping[str, object] | None = None,
     outcome: ProofOutcome | None = ProofOutcome.IMPROVED,
     study_id: str = "",
+    better: Direction | None = None,
 ) -> Study:
-    """A study with one window and, unless `outcome` is None, a proof."""
+    """A study with one window and, unless `outcome` is None, a proof; with `better`, its profile
+    says which way the objective runs."""
+    goals = {"objectives": [{"metric": "throughput", "direction": better}]} if better else {}
     made = Study.create(
         paths,
         StudyManifest(
             study_id,
             "quickstart",
             "2026-11-21T10:00:00Z",
+            profile_text=json.dumps(goals) if goals else "",
             profile_digest="sha256:" + "1f" * 32,
             scope=scope,
             seed=7,
