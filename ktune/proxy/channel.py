@@ -5,8 +5,11 @@ Standard library only. A message is at most 4 MiB; a longer or malformed one end
 
 from __future__ import annotations
 
+import fcntl
 import json
 import socket
+import struct
+import termios
 
 from ktune.proxy.model import Json, ProxyError
 
@@ -62,6 +65,11 @@ class Channel:
     def has_buffered(self) -> bool:
         """A whole message waits in the buffer: poll would not tell."""
         return b"\n" in self._buffer
+
+    @property
+    def unread(self) -> bool:
+        """The other end has not read all that was sent (SIOCOUTQ, unix(7))."""
+        return bool(struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4)))[0])
 
     def close(self) -> None:
         """Close this end."""

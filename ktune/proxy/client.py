@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -16,6 +17,7 @@ from ktune.kernel.namespaces import NamespaceRef
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
 from ktune.kernel.waiting import wait_for
+from ktune.proxy.backends import Backend, ProxyChoice, Standing
 from ktune.proxy.channel import Channel, ChannelClosed
 from ktune.proxy.launch import start_guardian
 from ktune.proxy.model import (
@@ -73,6 +75,8 @@ class Lease:
         self.restored: RestoreReport | None = None
         self._over = False
         self._asked = 0
+        self.standing = Standing()
+        self._foreign: list[ForeignWrite] = []
 
     def apply(self, assignment: Assignment, *, deadline_s: float, why: str = "") -> ApplyReport:
         """Switch to `assignment` by difference; leased knobs not named go to their originals.
@@ -91,7 +95,8 @@ class Lease:
                 "why": why,
             }
         )
-        return ApplyReport.from_json(reply)
+        report = ApplyReport.from_json(reply)
+        return replace(report, foreign=(*self._told(), *report.foreign))
 
     def renew(self, *, deadline_s: float) -> None:
         """Move the deadline to `deadline_s` seconds from now."""
@@ -104,7 +109,31 @@ class Lease:
 
     def check(self) -> tuple[ForeignWrite, ...]:
         """Leased knobs that somebody else has changed since the last look; each is told once."""
-        return tuple(ForeignWrite.from_json(raw) for raw in self._ask({"op": "check"})["foreign"])
+        found = [ForeignWrite.from_json(raw) for raw in self._ask({"op": "check"})["foreign"]]
+        return (*self._told(), *found)
+
+    def heard(self) -> tuple[ForeignWrite, ...]:
+        """The same without asking: what the guardian's guard has told by itself so far. Costs one
+        select(2); nothing ever where the guard is not at work (`standing`).
+
+        Raises:
+            LeaseLost: the guardian is gone.
+        """
+        while not self._over and select.select([self._channel.sock], [], [], 0)[0]:
+            try:
+                message = self._channel.receive()
+            except (ChannelClosed, TimeoutError, ProxyError) as error:
+                self._lose(str(error))
+            if message.get("kind") in _LAST_WORDS:
+                self._end_with(message)
+            self._hear(message)
+        return self._told()
+
+    def bind(self, cgroup: str) -> None:
+        """Hold the processes of a cgroup2 group that the run made to the lease's limits, too.
+        Nothing without the guard. Raises RefusedError."""
+        if self.standing.backend is Backend.FILE_AND_BPF:
+            self._ask({"op": "bind", "cgroup": cgroup})
 
     def read(self) -> dict[str, Value | None]:
         """Live values of the set and of everything coupled with it."""
@@ -168,8 +197,20 @@ class Lease:
         kept us from reading, are passed over."""
         while True:
             reply = self._channel.receive()
-            if reply.get("id", self._asked) == self._asked:
+            if "event" in reply:
+                self._hear(reply)
+            elif reply.get("id", self._asked) == self._asked:
                 return reply
+
+    def _hear(self, message: Json) -> None:
+        """What the guardian says unasked. (An answer to a request that was interrupted has no
+        such part.)"""
+        if message.get("event") == "foreign":
+            self._foreign += [ForeignWrite.from_json(raw) for raw in message["foreign"]]
+
+    def _told(self) -> tuple[ForeignWrite, ...]:
+        told, self._foreign = tuple(self._foreign), []
+        return told
 
     def _end_with(self, last: Json) -> NoReturn:
         """The guardian ended the lease and restored."""
@@ -232,6 +273,7 @@ _LAST_WORDS = {
 _HINTS = {
     "not-allowed": "only knobs of the catalog's tunable set can be leased: `ktune knobs search`",
     "limit": "the limits are the profile's and the catalog's: `ktune knobs show KNOB`",
+    "proxy": "`--proxy auto` takes what works; `ktune doctor` says what does not and why",
     "missing": "this kernel does not have the knob; `ktune plan` says what it skips",
 }
 
@@ -243,8 +285,11 @@ def open_lease(
     paths: ProxyPaths,
     namespace: NamespaceRef | None = None,
     lock_memory: bool = False,
+    proxy: ProxyChoice = ProxyChoice.AUTO,
 ) -> Lease:
     """Start a guardian, which reads and journals the originals. Nothing is written yet.
+
+    `proxy`: by which way; `Lease.standing` says which it is and why.
 
     Raises:
         RefusedError: a knob outside the tunable set, missing, or limits malformed.
@@ -256,7 +301,11 @@ def open_lease(
     with tempfile.TemporaryFile() as errors, theirs:
         try:
             process = start_guardian(
-                theirs.fileno(), namespace, lock_memory=lock_memory, stderr=errors.fileno()
+                theirs.fileno(),
+                namespace,
+                lock_memory=lock_memory,
+                stderr=errors.fileno(),
+                proxy=proxy,
             )
         except OSError as error:
             channel.close()
@@ -298,6 +347,7 @@ def open_lease(
         lease._finish()
         raise
     lease.journal = str(reply["journal"])
+    lease.standing = Standing.from_json(reply["standing"])
     lease.originals = {key: thaw(raw) for key, raw in reply["originals"].items()}
     return lease
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from ktune.kernel.values import Value
 from ktune.proxy.allowlist import Allowlist, Rule
+from ktune.proxy.backends import Standing
 from ktune.proxy.model import Json, ProxyError, value_from_json, value_to_json
 from ktune.proxy.planner import Held
 
@@ -73,6 +74,8 @@ class JournalState:
     written: list[str] = field(default_factory=list)
     status: JournalStatus = JournalStatus.OPEN
     note: dict[str, str] = field(default_factory=dict)
+    standing: Standing = field(default_factory=Standing)
+    """By which way its writes went."""
     damaged: bool = False
     """The tail is missing or unreadable: every knob counts as an unacknowledged intent."""
 
@@ -243,6 +246,8 @@ def _replay(state: JournalState, record: Json, allowlist: Allowlist) -> None:
                     item.pending = False
         case "foreign":
             state.held[record["key"]].foreign = True
+        case "proxy":
+            state.standing = Standing.from_json(record["standing"])
         case "committed":
             state.status = JournalStatus.COMMITTED
             state.note = {str(key): str(value) for key, value in record["note"].items()}

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ktune.kernel.namespaces import NamespaceRef
+from ktune.proxy.backends import ProxyChoice
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _BOOT = (
@@ -23,10 +24,16 @@ def guardian_command(arguments: Sequence[str], namespace: NamespaceRef | None) -
 
 
 def start_guardian(
-    fd: int, namespace: NamespaceRef | None, *, lock_memory: bool, stderr: int
+    fd: int,
+    namespace: NamespaceRef | None,
+    *,
+    lock_memory: bool,
+    stderr: int,
+    proxy: ProxyChoice = ProxyChoice.AUTO,
 ) -> subprocess.Popen[bytes]:
     """Start the per-run guardian on an inherited socket. Raises OSError (no free pids...)."""
-    arguments = ["run", f"--fd={fd}", *(["--lock-memory"] if lock_memory else [])]
+    memory = ["--lock-memory"] if lock_memory else []
+    arguments = ["run", f"--fd={fd}", f"--proxy={proxy.value}", *memory]
     return subprocess.Popen(
         guardian_command(arguments, namespace),
         stdin=subprocess.DEVNULL,

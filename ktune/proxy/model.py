@@ -67,23 +67,55 @@ class LeaseTunable:
 
 
 @dataclass(frozen=True)
+class Writer:
+    """Who wrote, as the BPF guard saw it. `pid`: as the initial pid namespace counts; `netns`:
+    cookie of its network namespace, None where it could not be had."""
+
+    pid: int
+    comm: str
+    uid: int
+    netns: int | None
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        where = "" if self.netns is None else f", network namespace {self.netns}"
+        return f"{self.comm} (pid {self.pid}, uid {self.uid}{where})"
+
+    def to_json(self) -> Json:
+        return dict(self.__dict__)
+
+    @classmethod
+    def from_json(cls, raw: Json) -> Writer:
+        netns = raw["netns"]
+        where = None if netns is None else int(netns)
+        return cls(int(raw["pid"]), str(raw["comm"]), int(raw["uid"]), where)
+
+
+@dataclass(frozen=True)
 class ForeignWrite:
-    """Somebody else changed a leased knob: we last observed `expected`, now there is `found`."""
+    """Somebody else changed a leased knob: we last observed `expected`, now there is `found`.
+
+    `by`: who it was, None where only polling noticed.
+    """
 
     key: str
     expected: Value | None
     found: Value | None
+    by: Writer | None = field(default=None, compare=False)
 
     def to_json(self) -> Json:
         return {
             "key": self.key,
             "expected": value_to_json(self.expected),
             "found": value_to_json(self.found),
+            "by": None if self.by is None else self.by.to_json(),
         }
 
     @classmethod
     def from_json(cls, raw: Json) -> ForeignWrite:
-        return cls(str(raw["key"]), thaw(raw["expected"]), thaw(raw["found"]))
+        by = None if raw.get("by") is None else Writer.from_json(raw["by"])
+        return cls(str(raw["key"]), thaw(raw["expected"]), thaw(raw["found"]), by)
 
 
 @dataclass(frozen=True)
@@ -159,7 +191,8 @@ class RestoreReport:
 
 def foreign_message(item: ForeignWrite) -> str:
     """One line for people."""
-    return f"{item.key}: changed by somebody else, {item.expected!r} -> {item.found!r} (kept)"
+    who = "somebody else" if item.by is None else item.by.text
+    return f"{item.key}: changed by {who}, {item.expected!r} -> {item.found!r} (kept)"
 
 
 def result_to_json(result: WriteResult) -> Json:

@@ -116,9 +116,9 @@ def test_the_originals_and_the_intent_are_on_file_before_the_first_write(
         client.send(op="apply", deadline_s=60, assignment={FIN: 17})
         held.wait()
         records = journal_of(opened["journal"])
-    assert [record["type"] for record in records] == ["open", "originals", "intent"]
+    assert [record["type"] for record in records] == ["open", "originals", "proxy", "intent"]
     assert records[1]["knobs"][0]["original"] == net.read(FIN) or client.answer()["good"]
-    assert records[2]["values"] == {FIN: 17}
+    assert records[3]["values"] == {FIN: 17}
 
 
 def test_a_restore_that_is_killed_half_way_is_finished_by_recover(

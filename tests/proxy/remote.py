@@ -10,6 +10,7 @@ from typing import Any
 
 from ktune.errors import KtuneError
 from ktune.kernel.namespaces import NamespaceRef
+from ktune.proxy.backends import ProxyChoice
 from ktune.proxy.client import Lease
 from ktune.proxy.model import thaw
 from tests.proxy.rig import Paths, lease
@@ -23,7 +24,7 @@ class Client:
     def open(self, raw: dict[str, Any]) -> dict[str, Any]:
         where = NamespaceRef(raw["netns"]) if raw["netns"] else None
         paths = Paths(Path(raw["journal"]), Path(raw["runtime"]))
-        self.lease = lease(paths, *raw["keys"], namespace=where)
+        self.lease = lease(paths, *raw["keys"], namespace=where, proxy=ProxyChoice(raw["proxy"]))
         return {"guardian": self.lease.guardian_pid, "journal": self.lease.journal}
 
     def apply(self, raw: dict[str, Any]) -> dict[str, Any]:

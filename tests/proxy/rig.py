@@ -18,6 +18,7 @@ from typing import Any
 from ktune.kernel.namespaces import CLONE_NEWNET, NamespaceRef, setns
 from ktune.kernel.tunable import Tunable, sysctl_path
 from ktune.kernel.values import Value, ValueType, parse
+from ktune.proxy.backends import ProxyChoice
 from ktune.proxy.client import Lease, LeaseRequest, open_lease
 from ktune.proxy.journal import is_held
 from ktune.proxy.model import LeaseTunable
@@ -68,10 +69,11 @@ def lease(
     *keys: str,
     namespace: NamespaceRef | None = None,
     run_id: str = "test",
+    proxy: ProxyChoice = ProxyChoice.AUTO,
 ) -> Lease:
     """Open a lease on knobs by key."""
     request = LeaseRequest(run_id=run_id, why="a test", who="pytest")
-    return open_lease(wanted(*keys), request, paths=paths, namespace=namespace)
+    return open_lease(wanted(*keys), request, paths=paths, namespace=namespace, proxy=proxy)
 
 
 class Net:
@@ -154,7 +156,14 @@ class RemoteClient:
     """A client in a process of its own: something to kill. `before` is argv that runs it
     (`unshare ...`), `joins` cgroups it enters first."""
 
-    def __init__(self, *, before: Sequence[str] = (), joins: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        before: Sequence[str] = (),
+        joins: Sequence[Path] = (),
+        proxy: ProxyChoice = ProxyChoice.AUTO,
+    ) -> None:
+        self._proxy = proxy
         entering = "".join(f"echo $$ > {folder}/cgroup.procs && " for folder in joins)
         self.process = subprocess.Popen(
             [*before, "sh", "-c", f'{entering}exec "$@"', "sh", *_REMOTE],
@@ -194,6 +203,7 @@ class RemoteClient:
             runtime=str(paths.runtime),
             keys=keys,
             netns=namespace.netns if namespace else None,
+            proxy=self._proxy.value,
         )
 
     def apply(self, assignment: Mapping[str, Value], deadline_s: float = 60.0) -> dict[str, Any]:

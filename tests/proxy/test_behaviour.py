@@ -16,12 +16,14 @@ import pytest
 from ktune.errors import BusyError, RefusedError
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.kernel.tunable import Outcome
+from ktune.proxy.backends import Backend, ProxyChoice
 from ktune.proxy.client import Lease, LeaseLost, LeaseRequest, open_lease
 from ktune.proxy.guardian.recovery import RecoveryOutcome
 from ktune.proxy.locks import scope_lock
 from ktune.proxy.model import ForeignWrite
 from ktune.proxy.recover import JournalCondition, pending, recover, restore_committed
 from tests.conftest import HostKnobs
+from tests.proxy.guarded import why_no_guard
 from tests.proxy.rig import (
     LoopDevice,
     Net,
@@ -48,13 +50,17 @@ class FileBackend:
     """Plain files under /proc/sys and /sys, held by the guardian process."""
 
     name = "file"
+    proxy = ProxyChoice.FILE
+    backend = Backend.FILE
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
         self._made: list[Lease] = []
 
     def open(self, *keys: str, namespace: NamespaceRef | None = None, **options: Any) -> Lease:
-        self._made.append(lease(self.paths, *keys, namespace=namespace, **options))
+        self._made.append(
+            lease(self.paths, *keys, namespace=namespace, proxy=self.proxy, **options)
+        )
         return self._made[-1]
 
     def close(self) -> None:
@@ -64,7 +70,21 @@ class FileBackend:
             item._process.wait(timeout=30)
 
 
-BACKENDS = (FileBackend,)
+class BpfBackend(FileBackend):
+    """The same, with the guard of sysctl writes in the kernel."""
+
+    name = "file + BPF"
+    proxy = ProxyChoice.BPF
+    backend = Backend.FILE_AND_BPF
+
+    def __init__(self, paths: Paths) -> None:
+        why = why_no_guard()
+        if why is not None:
+            pytest.skip(f"the BPF guard does not load here: {why}")
+        super().__init__(paths)
+
+
+BACKENDS = (FileBackend, BpfBackend)
 
 
 @pytest.fixture(params=BACKENDS, ids=lambda kind: kind.name)
@@ -79,6 +99,11 @@ def raised(net: Net) -> dict[str, int]:
     low, high = net.read(LOW), net.read(HIGH)
     assert isinstance(low, int) and isinstance(high, int)
     return {LOW: high + 1_000_000, HIGH: high + 2_000_000}
+
+
+def test_a_lease_says_by_which_way_it_goes(backend: FileBackend, net: Net) -> None:
+    with backend.open(FIN, namespace=net.ref) as held:
+        assert (held.standing.backend, held.standing.why) == (backend.backend, "")
 
 
 # --- what is there, what is applied ---------------------------------------------------------------
@@ -168,7 +193,9 @@ def test_a_value_outside_the_profiles_limits_is_refused_before_any_write(
 ) -> None:
     request = LeaseRequest(run_id="limits", why="a test", who="pytest")
     asked = wanted(FIN, minimum=10, maximum=20, special=(99,))
-    with open_lease(asked, request, paths=backend.paths, namespace=net.ref) as held:
+    with open_lease(
+        asked, request, paths=backend.paths, namespace=net.ref, proxy=backend.proxy
+    ) as held:
         for value in (9, 21):
             with pytest.raises(RefusedError, match="limit"):
                 held.apply({FIN: value}, deadline_s=LONG_S)
@@ -286,7 +313,7 @@ def test_a_killed_client_has_its_knobs_restored(
     backend: FileBackend, net: Net, remote: Callable[..., RemoteClient]
 ) -> None:
     before = net.read(FIN)
-    client = remote()
+    client = remote(proxy=backend.proxy)
     client.open(backend.paths, FIN, namespace=net.ref)
     assert client.apply({FIN: 17})["good"]
     assert net.read(FIN) == 17
@@ -312,7 +339,7 @@ def test_after_both_died_the_journal_is_pending_until_recover_restores(
     backend: FileBackend, net: Net, remote: Callable[..., RemoteClient]
 ) -> None:
     before = net.read(FIN)
-    client = remote()
+    client = remote(proxy=backend.proxy)
     opened = client.open(backend.paths, FIN, namespace=net.ref)
     client.apply({FIN: 17})
     kill_both(client, opened)
@@ -326,7 +353,7 @@ def test_after_both_died_the_journal_is_pending_until_recover_restores(
 def test_recover_finds_a_journal_of_another_state_directory(
     backend: FileBackend, net: Net, remote: Callable[..., RemoteClient], tmp_path: Path
 ) -> None:
-    client = remote()
+    client = remote(proxy=backend.proxy)
     opened = client.open(backend.paths, FIN, namespace=net.ref)
     client.apply({FIN: 17})
     kill_both(client, opened)
@@ -432,7 +459,7 @@ def test_a_committed_assignment_is_undone_from_its_journal(backend: FileBackend,
 def test_a_namespace_that_is_gone_needs_no_restore(
     backend: FileBackend, net: Net, remote: Callable[..., RemoteClient]
 ) -> None:
-    client = remote()
+    client = remote(proxy=backend.proxy)
     opened = client.open(backend.paths, FIN, namespace=net.ref)
     client.apply({FIN: 17})
     kill_both(client, opened)

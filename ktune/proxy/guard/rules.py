@@ -42,7 +42,7 @@ def lease_rule(
     ]
     space = netns if rule.namespaced else 0
     if rule.tunable.type in (ValueType.INT, ValueType.VECTOR):
-        low_high = _bounds(len(_vector(original)), both)
+        low_high = _bounds(_vector(original), both)
         exact = tuple(dict.fromkeys(_vector(value) for value in [*originals, *specials]))
         return (
             None
@@ -84,9 +84,12 @@ def kept_rule(
     return GuardRule(name, action, Kind.RANGE, *nothing, exact, netns)
 
 
-def _bounds(size: int, both: tuple[Limits, ...]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Lowest and highest for each element, None for a vector too long."""
-    if size > NUMBERS:
+def _bounds(
+    original: tuple[int, ...], both: tuple[Limits, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Lowest and highest for each element, None for a vector too long, or of numbers too large."""
+    size = len(original)
+    if size > NUMBERS or not all(_LEAST <= number <= _MOST for number in original):
         return None
     low, high = [_LEAST] * size, [_MOST] * size
     for limits in both:

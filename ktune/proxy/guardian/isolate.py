@@ -26,6 +26,10 @@ class Isolation:
     cgroups: list[tuple[str, str]] = field(default_factory=list)
     """(own folder, folder of the parent) for each cgroup made."""
 
+    def in_cgroup2(self) -> list[str]:
+        """Our own groups of cgroup2."""
+        return [own for own, _ in self.cgroups if os.path.exists(f"{own}/cgroup.controllers")]
+
     def leave(self) -> None:
         """Move back to the hierarchy's root and remove our folders (an empty one is harmless)."""
         for own, root in reversed(self.cgroups):

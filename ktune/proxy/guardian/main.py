@@ -19,15 +19,19 @@ import time
 from ktune.kernel.namespaces import NamespaceRef, enter
 from ktune.proxy.actuator import KnobFiles
 from ktune.proxy.allowlist import load_allowlist
+from ktune.proxy.backends import ProxyChoice
 from ktune.proxy.channel import Channel, ChannelClosed
+from ktune.proxy.guardian.guarding import LeaseGuard
 from ktune.proxy.guardian.isolate import isolate
 from ktune.proxy.guardian.recovery import recover_journal
 from ktune.proxy.guardian.session import Session, boottime_s
 from ktune.proxy.journal_writer import JournalWriter
-from ktune.proxy.model import PROTOCOL_VERSION, Json, ProxyError, RestoreReport
+from ktune.proxy.model import PROTOCOL_VERSION, ForeignWrite, Json, ProxyError, RestoreReport
 
 _TICK_S = 1.0
 """poll(2) does not count suspended time; waking each second bounds the error."""
+_MOST_AT_ONCE = 100
+"""Foreign writes in one message: it must fit into the socket's buffer."""
 _LAST_RECORDS_S = 2.0
 """How long a finished guardian waits for its last records to reach the file."""
 
@@ -39,8 +43,12 @@ class Interrupted(Exception):
 class Guardian:
     """Serves one client until the lease ends, then restores."""
 
-    def __init__(self, sock: socket.socket, namespace: NamespaceRef | None) -> None:
+    def __init__(
+        self, sock: socket.socket, namespace: NamespaceRef | None, guard: LeaseGuard
+    ) -> None:
         self._channel = Channel(sock)
+        self._guard = guard
+        self._untold: list[ForeignWrite] = []
         self._signalled = False
         self._signal_fd, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake)
@@ -50,6 +58,7 @@ class Guardian:
             KnobFiles(),
             wait_durable=self._wait_durable,
             namespace=(namespace.netns, namespace.userns) if namespace else (None, None),
+            guard=guard,
         )
 
     def serve(self, hello: Json) -> int:
@@ -92,6 +101,8 @@ class Guardian:
                 return session.check(request)
             case "read":
                 return session.read(request)
+            case "bind":
+                return session.bind(request)
             case "commit":
                 return session.commit(request)
             case "release":
@@ -111,8 +122,17 @@ class Guardian:
 
     def _wait_for_request(self) -> None:
         while not self._channel.has_buffered:
+            self._tell_foreign()
             if self._poll(None):
                 return
+
+    def _tell_foreign(self) -> None:
+        """Others' writes go to the client at once, unless it does not read: the guardian never
+        waits for it. What it was not told so it hears after its next answer."""
+        self._untold += self._session.heard()
+        if self._untold and not self._channel.unread:
+            told, self._untold = self._untold[:_MOST_AT_ONCE], self._untold[_MOST_AT_ONCE:]
+            self._channel.send({"event": "foreign", "foreign": [item.to_json() for item in told]})
 
     def _wait_durable(self, journal: JournalWriter, ticket: int) -> None:
         while not journal.is_done(ticket):
@@ -131,6 +151,8 @@ class Guardian:
         poller.register(self._signal_fd, select.POLLIN)
         if journal is not None:
             poller.register(journal.wake_fd, select.POLLIN)
+        elif self._guard.wake_fd is not None:
+            poller.register(self._guard.wake_fd, select.POLLIN)
         events = dict(poller.poll(self._timeout_s() * 1000))
         if self._signalled:
             raise Interrupted("SIGTERM")
@@ -186,11 +208,16 @@ def main(argv: list[str]) -> int:
         print("ktune guardian: the client is another user", file=sys.stderr)
         return 1
     isolation = isolate(lock_memory=options.lock_memory)
-    if namespace is not None:
-        enter(namespace)
+    # Before the scope is entered: inside a user namespace nobody may load programs.
+    guard = LeaseGuard(ProxyChoice(options.proxy), isolation.in_cgroup2())
     try:
-        return Guardian(sock, namespace).serve({"pid": os.getpid(), "isolation": isolation.report})
+        if namespace is not None:
+            enter(namespace)
+        return Guardian(sock, namespace, guard).serve(
+            {"pid": os.getpid(), "isolation": isolation.report}
+        )
     finally:
+        guard.close()
         isolation.leave()
         sys.stdout.flush()
 
@@ -209,6 +236,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     run = commands.add_parser("run")
     run.add_argument("--fd", type=int, required=True)
     run.add_argument("--lock-memory", action="store_true")
+    run.add_argument("--proxy", default=ProxyChoice.AUTO, choices=[*ProxyChoice])
     recover = commands.add_parser("recover")
     recover.add_argument("journal")
     recover.add_argument("--committed", action="store_true")

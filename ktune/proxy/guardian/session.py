@@ -13,6 +13,8 @@ from ktune.kernel.tunable import Outcome, WriteResult
 from ktune.kernel.values import Value
 from ktune.proxy.actuator import KnobAccess, reach, restore
 from ktune.proxy.allowlist import Allowlist, Rule, check_file, check_limits, check_request
+from ktune.proxy.backends import ProxyChoice, Standing
+from ktune.proxy.guardian.guarding import LeaseGuard
 from ktune.proxy.journal import (
     SUFFIX,
     Header,
@@ -66,17 +68,20 @@ class Session:
         *,
         wait_durable: WaitDurable,
         namespace: tuple[str | None, str | None],
+        guard: LeaseGuard | None = None,
     ) -> None:
         self._allowlist = allowlist
         self._access = access
         self._wait = wait_durable
         self._netns, self._userns = namespace
+        self._guard = guard or LeaseGuard(ProxyChoice.FILE, ())
         self._rules: dict[str, Rule] = {}
         self._limits: dict[str, LeaseTunable] = {}
         self._held: dict[str, Held] = {}
         self._alone: frozenset[str] = frozenset()
         self._written: list[str] = []
         self._registration: str | None = None
+        self._heard: set[str] = set()
         self.journal: JournalWriter | None = None
         self.deadline_s: float | None = None
         self.finished = False
@@ -94,8 +99,16 @@ class Session:
             for other in self._allowlist.coupled(self._rules[key]):
                 self._hold(other, optional=True)
         self._alone = uncoupled(self._held)
-        self._start_journal(request, leased)
+        standing = self._guard.watch(
+            self._rules,
+            self._limits,
+            self._held,
+            partners=dragged_along(self._limits, self._held, kinds=("either_or",)),
+            netns=netns_cookie(),
+        )
+        self._start_journal(request, leased, standing)
         return {
+            "standing": standing.to_json(),
             "journal": self.journal.path if self.journal else "",
             "originals": {key: value_to_json(self._held[key].original) for key in self._held},
         }
@@ -175,6 +188,9 @@ class Session:
         """Restore now; records after. Never blocks on the disk."""
         if self.finished or self.journal is None:
             return RestoreReport()
+        for key in self._heard:  # whoever put our value back has left the knob to us
+            held = self._held[key]
+            held.foreign = self._access.read(held.tunable) != held.expected
         report = restore(self._held, self._access, written=self._written)
         self.finished = True
         self.deadline_s = None
@@ -270,7 +286,7 @@ class Session:
             raise ProxyError("protocol", f"a lease lasts up to {MAX_LEASE_S:.0f} s, not {seconds}")
         return seconds
 
-    def _start_journal(self, request: Json, leased: set[str]) -> None:
+    def _start_journal(self, request: Json, leased: set[str], standing: Standing) -> None:
         run_id = str(request["run_id"])
         if not run_id or "/" in run_id or run_id.startswith("."):
             raise ProxyError("protocol", f"{run_id!r} is no run id")
@@ -296,6 +312,7 @@ class Session:
             journal.append(header.to_json(), durable=False)
             ticket = journal.append(original_record(self._held, leased), durable=True)
             self._wait(journal, ticket)
+            journal.append({"type": "proxy", "standing": standing.to_json()}, durable=False)
             sync_folder(folder)
         except OSError:
             os.unlink(path)  # it says nothing, and nothing was written
@@ -358,7 +375,7 @@ class Session:
     def _witness_foreign(self, seen: dict[str, Value | None]) -> tuple[ForeignWrite, ...]:
         """Knobs of the set, and partners that a write of ours would zero, that somebody else
         wrote since we last looked; each is told once. Puts what it reads into `seen`."""
-        found = []
+        found = self.heard()
         partners = dragged_along(self._limits, self._held, kinds=("either_or",))
         for key in [*self._limits, *sorted(partners - self._limits.keys())]:
             item = self._held[key]
@@ -366,13 +383,29 @@ class Session:
                 continue
             live = seen[key] = self._access.read(item.tunable)
             if live is not None and live != item.expected:
-                item.foreign = True
-                found.append(ForeignWrite(key, item.expected, live))
-                if self.journal is not None:
-                    self.journal.append(
-                        {"type": "foreign", "key": key, "found": value_to_json(live)}, durable=False
-                    )
+                found.append(self._foreign(ForeignWrite(key, item.expected, live)))
         return tuple(found)
+
+    def heard(self) -> list[ForeignWrite]:
+        """What the guard has told of others' writes; each knob is told once, here or there."""
+        told = self._guard.heard(self._held, lambda key: self._access.read(self._held[key].tunable))
+        self._heard |= {item.key for item in told}
+        return [self._foreign(item) for item in told]
+
+    def bind(self, request: Json) -> Json:
+        """The guard's limits hold for the run's workload, too."""
+        self._guard.bind(str(request["cgroup"]))
+        return {}
+
+    def _foreign(self, write: ForeignWrite) -> ForeignWrite:
+        """On record. A value that is ours again already leaves the knob ours."""
+        held = self._held[write.key]
+        held.foreign = self._access.read(held.tunable) != held.expected
+        if self.journal is not None:
+            self.journal.append(
+                {"type": "foreign" if held.foreign else "passing", **write.to_json()}, durable=False
+            )
+        return write
 
     def _partner_is_foreign(self, key: str) -> bool:
         partners = dragged_along([key], self._held, kinds=("either_or",))

@@ -1,0 +1,71 @@
+"""By which way writes reach the kernel: what was asked for, what was got, and why. Standard library
+only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ktune.proxy.model import Json
+
+
+class ProxyChoice(StrEnum):
+    """What a person asks for (`--proxy`). AUTO takes the strongest that works here and says which
+    it is; the others are refused where they do not work."""
+
+    AUTO = "auto"
+    FILE = "file"
+    BPF = "bpf"
+
+
+class Backend(StrEnum):
+    """What a lease goes through."""
+
+    FILE = "file"
+    FILE_AND_BPF = "file + BPF guard"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a lease stands. `why`: why it is no better, empty when it is.
+
+    `unguarded`: leased knobs that the guard can't see (sysfs does not pass its hook): others'
+    writes to these are found by polling. `netns_why`: why an event does not say in which network
+    namespace its writer was, empty when it does.
+    """
+
+    backend: Backend = Backend.FILE
+    why: str = ""
+    unguarded: tuple[str, ...] = ()
+    netns_why: str = ""
+
+    @property
+    def text(self) -> str:
+        """One line for people: the way, and how others' writes are noticed."""
+        if self.backend is Backend.FILE:
+            because = f" (no BPF guard: {self.why})" if self.why else ""
+            return f"file{because}; others' writes are found by polling"
+        rest = f", {len(self.unguarded)} knobs outside /proc/sys by polling"
+        where = f"; namespace of writers unknown: {self.netns_why}" if self.netns_why else ""
+        return (
+            f"{self.backend.value}; others' writes are seen at once"
+            f"{rest if self.unguarded else ''}{where}"
+        )
+
+    def to_json(self) -> Json:
+        return {
+            "backend": self.backend.value,
+            "why": self.why,
+            "unguarded": list(self.unguarded),
+            "netns_why": self.netns_why,
+        }
+
+    @classmethod
+    def from_json(cls, raw: Json) -> Standing:
+        """Raises ValueError, KeyError."""
+        return cls(
+            Backend(raw["backend"]),
+            str(raw["why"]),
+            tuple(str(key) for key in raw["unguarded"]),
+            str(raw["netns_why"]),
+        )
