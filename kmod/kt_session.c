@@ -144,7 +144,6 @@ void kt_session_settle(struct kt_session *s, u32 state)
 	unsigned int i;
 
 	lockdep_assert_held(&s->lock);
-	WRITE_ONCE(s->state, state);
 	s->result.state = state;
 	s->result.knobs = s->knobs;
 	mutex_lock(&kt_claims_lock);
@@ -154,13 +153,13 @@ void kt_session_settle(struct kt_session *s, u32 state)
 		s->knob[i]->file = NULL;
 	}
 	mutex_unlock(&kt_claims_lock);
-	wake_up_all(&s->changed);
-	if (!leased)
-		return;
 	hrtimer_cancel(&s->timer);
 	if (s->holds_module)
 		module_put(THIS_MODULE);	/* unloading waits for the workers */
-	kt_session_put(s);	/* the deadline's; the caller has its own */
+	WRITE_ONCE(s->state, state);
+	wake_up_all(&s->changed);	/* who waits may unload the module now */
+	if (leased)
+		kt_session_put(s);	/* the deadline's; the caller has its own */
 }
 
 /* ---- knobs ---- */

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.proxy.conftest import net, paths, remote
+from tests.proxy.conftest import loop, net, paths, remote
 
-__all__ = ["net", "paths", "remote"]
+__all__ = ["loop", "net", "paths", "remote"]
