@@ -36,6 +36,10 @@ class Client:
     def ping(self, raw: dict[str, Any]) -> dict[str, Any]:
         return {}
 
+    def ping_guardian(self, raw: dict[str, Any]) -> dict[str, Any]:
+        self.lease.ensure_alive()
+        return {}
+
     def release(self, raw: dict[str, Any]) -> dict[str, Any]:
         return {"report": asdict(self.lease.release())}
 
