@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ktune.errors import UsageError
+from ktune.measure.sensing import SensorNumber, SensorSpec
 from ktune.measure.specs import (
     DropPageCache,
     FlushTcpMetrics,
@@ -15,7 +16,8 @@ from ktune.measure.specs import (
 )
 from ktune.profile import workload as model
 from ktune.profile.errors import did_you_mean
-from ktune.profile.metrics import EnergyMetric, OutputMetric, RatioMetric
+from ktune.profile.metrics import EnergyMetric, OutputMetric, RatioMetric, SharedMetric
+from ktune.profile.sensor_metric import TIME_UNITS_NS, SensorMetric
 
 _BUNDLED_PREFIX = "ktune-"
 BUNDLED = {
@@ -40,7 +42,7 @@ def workload_spec(workload: model.Workload) -> WorkloadSpec:
         metrics=tuple(
             _metric(name, metric)
             for name, metric in workload.metrics.items()
-            if isinstance(metric, OutputMetric | EnergyMetric | RatioMetric)
+            if isinstance(metric, OutputMetric | SharedMetric)
         ),
         bundled=bundled,
         user=workload.user,
@@ -61,7 +63,17 @@ def link_spec(service: model.LinkService) -> LinkSpec:
     )
 
 
-def _metric(name: str, metric: OutputMetric | EnergyMetric | RatioMetric) -> MetricSpec:
+def sensor_number(metric: SensorMetric) -> SensorNumber:
+    """What a sensor is asked for."""
+    spec = SensorSpec(metric.sensor, metric.of == "workload", metric.device)
+    return SensorNumber(spec, metric.how, TIME_UNITS_NS.get(metric.unit, 1.0))
+
+
+def _metric(name: str, metric: OutputMetric | SharedMetric) -> MetricSpec:
+    if isinstance(metric, SensorMetric):
+        number = sensor_number(metric)
+        kind = MetricSource.SENSOR
+        return MetricSpec(name, kind, "", metric.unit, metric.plausible, number)
     if isinstance(metric, EnergyMetric):
         energy = MetricSource.ENERGY if metric.how == "total" else MetricSource.POWER
         return MetricSpec(name, energy, metric.counter, metric.unit, metric.plausible)

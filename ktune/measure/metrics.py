@@ -28,8 +28,10 @@ def extract(
     stdout: str,
     duration_s: float,
     joules: Mapping[str, float] | None = None,
+    sensed: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """All metrics of one window; `joules` by the name of the counter.
+    """All metrics of one window; `joules` by the name of the counter, `sensed` by that of the
+    metric.
 
     Raises:
         MetricError: the first one that can't be used, and why.
@@ -46,6 +48,8 @@ def extract(
                 value = _joules(spec, joules)
             case MetricSource.POWER:
                 value = _joules(spec, joules) / duration_s
+            case MetricSource.SENSOR:
+                value = (sensed or {})[spec.name]
             case MetricSource.RATIO:
                 value = ratio(spec, found)
             case MetricSource.KEY_VALUE:

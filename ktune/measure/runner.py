@@ -16,11 +16,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from ktune.errors import KtuneError, RefusedError
+from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.energy import EnergyMeter, NoEnergy, counters
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure import host_load
 from ktune.measure.job import Job, Outcome, job_fields
 from ktune.measure.metrics import MetricError, extract
+from ktune.measure.sensing import NothingSensed, Sensing, group_id, number_of
 from ktune.measure.spawner_client import Spawner, SpawnerGone
 from ktune.measure.specs import (
     DropPageCache,
@@ -64,6 +66,9 @@ class CommandSource:
         self._account = account_for(workload.user)
         self._spawner = Spawner()
         self._joules: dict[str, float] = {}
+        self._sensors = {m.name: m.sensor for m in workload.metrics if m.sensor is not None}
+        self._sensed: dict[str, float] = {}
+        self._sensing = Sensing(number.spec for number in self._sensors.values())
 
     def __enter__(self) -> Self:
         """Starts the helper, which takes longer than most workloads' first words."""
@@ -81,6 +86,7 @@ class CommandSource:
     def close(self) -> None:
         """End the helper process and whatever it still runs."""
         self._spawner.close()
+        self._sensing.close()
 
     def run(self, poll: Poll) -> WindowResult:
         """Measure one window. Raises what `poll` raises, after the workload was killed."""
@@ -99,8 +105,10 @@ class CommandSource:
             meters = energy_meters(self._workload.metrics)
             outcome = self._measure(poll)
             self._joules = {name: meter.joules() for name, meter in meters.items()}
-        except NoEnergy as error:
+        except (NoEnergy, NothingSensed) as error:
             return _void(str(error))
+        except BpfError as error:
+            return _void(f"a sensor failed: {error.why}")
         environment = host_load.between(before, host_load.sample())
         return (
             self._void_if_unwell(outcome, environment)
@@ -111,7 +119,28 @@ class CommandSource:
     def _measure(self, poll: Poll) -> Outcome:
         workload = self._workload
         job = self._job(workload.argv, workload.timeout_s, workload.bundled or "")
-        return self._spawner.ask("run", poll, **job_fields(job))
+        if not self._sensors:
+            return self._spawner.ask("run", poll, **job_fields(job))
+        return self._measure_sensing(job, poll)
+
+    def _measure_sensing(self, job: Job, poll: Poll) -> Outcome:
+        sensing, group = self._sensing, 0
+        if sensing.of_workload:
+            begun = self._spawner.ask("begin", poll, **job_fields(job))
+            if begun.failed_step:
+                return begun
+            group = group_id(begun.message)
+        try:
+            sensing.begin(group)
+            outcome = self._spawner.ask("run", sensing.polling(poll), **job_fields(job))
+        finally:
+            sensing.end()
+        if not (outcome.failed_step or outcome.exit_code or outcome.timed_out or outcome.stopped):
+            self._sensed = {
+                name: number_of(number, sensing.seen(number.spec), outcome.duration_s)
+                for name, number in self._sensors.items()
+            }
+        return outcome
 
     def _reset(self, reset: Reset, poll: Poll) -> str | None:
         """Do it; the reason why it failed, if it did."""
@@ -155,7 +184,11 @@ class CommandSource:
             return result(Validity.CANDIDATE_FAILED, _ending(outcome) + _said(outcome))
         try:
             metrics = extract(
-                self._workload.metrics, outcome.stdout, outcome.duration_s, self._joules
+                self._workload.metrics,
+                outcome.stdout,
+                outcome.duration_s,
+                self._joules,
+                self._sensed,
             )
         except MetricError as error:
             return result(Validity.CANDIDATE_FAILED, str(error) + _said(outcome))

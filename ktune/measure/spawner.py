@@ -85,6 +85,18 @@ class _Jobs:
             return Outcome(failed_step="fork", errno=error.errno or 0, message=str(error))
         return run(begun, self._control)
 
+    def begin(self, job: Job) -> Outcome:
+        """Begin a job that is run next, and name its cgroup in the message."""
+        self.close()
+        try:
+            self._ahead = self._begin(job)
+        except OSError as error:
+            return Outcome(failed_step="fork", errno=error.errno or 0, message=str(error))
+        if self._ahead.group is None:
+            self.close()
+            return Outcome(failed_step="make a cgroup (version 2) for", message="not possible here")
+        return Outcome(message=self._ahead.group.path)
+
     def begin_next(self) -> None:
         """Begin the next window's child, if it will most likely be the same."""
         job = self._last
@@ -112,6 +124,8 @@ def _serve(operation: str, request: dict[str, Any], jobs: _Jobs) -> Outcome:
             except (ImportError, ValueError) as error:
                 return Outcome(failed_step="load the bundled workload", message=str(error))
             return jobs.run(job)
+        case "begin":
+            return jobs.begin(job_from(request))
         case "flush_tcp_metrics":
             scope = NamespaceRef(request["netns"], request["userns"] or None)
             return _in_a_fork(lambda: _flush(scope))

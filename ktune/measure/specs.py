@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ktune.measure.sensing import SensorNumber
+
 
 class MetricSource(StrEnum):
     """Where the number comes from."""
@@ -24,6 +26,8 @@ class MetricSource(StrEnum):
     """Joules while the command ran; `field` names one counter."""
     POWER = "power"
     """... by its run time: watts."""
+    SENSOR = "sensor"
+    """What the kernel did while the command ran: `sensor` says what."""
     RATIO = "ratio"
     """One metric by another: `field` is `OF/PER`."""
 
@@ -37,6 +41,7 @@ class MetricSpec:
     field: str = ""
     unit: str = ""
     plausible: tuple[float, float] | None = None
+    sensor: SensorNumber | None = None
 
 
 @dataclass(frozen=True)

@@ -13,64 +13,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from ktune.profile.errors import did_you_mean, shown
-from ktune.profile.fields import AbsolutePath, Duration, Model, Name, Number, Text, wrong
+from ktune.profile.fields import AbsolutePath, Duration, Name, Number, Text, wrong
+from ktune.profile.metric_base import MetricBase, MetricSource
+from ktune.profile.sensor_metric import SensorMetric
 from ktune.profile.urls import parse_metrics_url
 
 MAX_PATTERN = 500
 _SERIES_NAME = r"^[A-Za-z_:][A-Za-z0-9_:]*$"
 _LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-
-
-class MetricSource(StrEnum):
-    """Where a metric's number comes from."""
-
-    KEY_VALUE = "key_value"
-    """A line `field=number` or `field: number` of the command's output (the last one counts)."""
-    JSON = "json"
-    """A dotted path into the JSON document that the command prints: `jobs.0.read.iops`."""
-    DURATION = "duration"
-    """Seconds that the command ran (monotonic clock)."""
-    PROC = "proc"
-    """A field of a file of the service's processes, or of the machine, under /proc."""
-    PSI = "psi"
-    """Pressure stall information of the machine or of the service's cgroup."""
-    CGROUP = "cgroup"
-    """A field of a file of the service's cgroup."""
-    PROMETHEUS = "prometheus"
-    """A series of a Prometheus text page."""
-    LOG = "log"
-    """Lines appended to a log."""
-    COMMAND = "command"
-    """A number that a program prints, run once for each sample."""
-    ENERGY = "energy"
-    """Energy that the processors took (RAPL or hwmon)."""
-    RATIO = "ratio"
-    """One metric by another."""
-
-
-class MetricBase(Model):
-    """What every metric has: a unit, and the limits within which it is believed."""
-
-    tags: ClassVar[frozenset[str]] = frozenset()
-    """Names of the union's member that pydantic puts into the path of an error."""
-
-    unit: Text = Field(
-        default="",
-        max_length=32,
-        description="Unit, for people; a time or `.../s` also tells which direction is better.",
-        examples=["1/s", "ms"],
-    )
-    plausible: tuple[Number, Number] = Field(
-        description="Smallest and largest believable value; outside, the window is invalid.",
-        examples=[[10, 200000]],
-    )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> MetricBase:
-        low, high = self.plausible
-        if low >= high:
-            raise wrong(f"plausible: {low:g} is not below {high:g}", at=("plausible",))
-        return self
 
 
 class OutputMetric(MetricBase):
@@ -381,6 +331,7 @@ _MEMBERS: dict[str, type[MetricBase]] = {
     MetricSource.LOG: LogMetric,
     MetricSource.COMMAND: CommandMetric,
     MetricSource.ENERGY: EnergyMetric,
+    MetricSource.SENSOR: SensorMetric,
     MetricSource.RATIO: RatioMetric,
 }
 
@@ -410,7 +361,7 @@ def _known_source(value: object) -> object:
     return value
 
 
-SharedMetric = EnergyMetric | RatioMetric
+SharedMetric = EnergyMetric | SensorMetric | RatioMetric
 """A metric that commands and attached services have alike."""
 
 LiveMetric = ProcMetric | PsiMetric | CgroupMetric | PrometheusMetric | LogMetric | CommandMetric
@@ -425,6 +376,7 @@ Metric = Annotated[
     | Annotated[LogMetric, Tag("from a log")]
     | Annotated[CommandMetric, Tag("from a program")]
     | Annotated[EnergyMetric, Tag("from energy")]
+    | Annotated[SensorMetric, Tag("from a sensor")]
     | Annotated[RatioMetric, Tag("from two metrics")],
     Discriminator(_tag),
     BeforeValidator(_known_source),

@@ -39,6 +39,7 @@ from ktune.profile.goals import (
     SearchSettings,
 )
 from ktune.profile.knobs import Knobs, Relation, parse_relation
+from ktune.profile.sensor_metric import SensorMetric
 from ktune.profile.watching import WatchSettings
 from ktune.profile.workload import Service, Workload
 from ktune.profile.yaml12 import Node, dump_yaml
@@ -289,6 +290,8 @@ class Profile(Model):
             if name == metric:
                 return direction
         known = self.workload.metrics.get(metric) if self.workload else None
+        if isinstance(known, SensorMetric):
+            return Direction.MINIMIZE  # all of them are waits, or work that nobody wants
         unit = known.unit if known else ""
         if unit in ("s", "ms", "us", "ns"):
             return Direction.MINIMIZE

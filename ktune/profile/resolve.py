@@ -30,6 +30,7 @@ from ktune.profile.observed import Observed, observe
 from ktune.profile.plan import Plan, PlannedKnob, Skipped
 from ktune.profile.probation import probation_problems
 from ktune.profile.readings import Reader, reader_for
+from ktune.profile.sensors import sensor_notes, without_sensors
 from ktune.profile.space import compose, point_of
 
 
@@ -51,7 +52,12 @@ def resolve(
     RefusedError (the scope can't be entered).
     """
     passed = pass_gates(profile, catalog, metric_hosts)
-    refused = [*misfits(profile, host), *passed.refused, *without_energy(profile)]
+    refused = [
+        *misfits(profile, host),
+        *passed.refused,
+        *without_energy(profile),
+        *without_sensors(profile),
+    ]
     if refused:
         raise PlanRefusedError(refused)
     observed = observe(
@@ -100,6 +106,7 @@ class _Planner:
         if not knobs:
             self.notes.append("no knob is left to search")
         self.notes.extend(attach_notes(self.profile.workload))
+        self.notes.extend(sensor_notes(self.profile))
         self.notes.extend(map(str, probation_problems(self.profile)))
         return replace(plan, expert=expert, notes=tuple(self.notes))
 

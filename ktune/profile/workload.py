@@ -22,7 +22,8 @@ from ktune.profile.fields import (
     Whole,
     wrong,
 )
-from ktune.profile.metrics import EnergyMetric, Metric, OutputMetric, RatioMetric
+from ktune.profile.metrics import Metric, OutputMetric, RatioMetric, SharedMetric
+from ktune.profile.sensor_metric import SensorMetric
 
 
 class LinkService(Model):
@@ -293,7 +294,7 @@ class Workload(Model):
                 at=("measure",),
             )
         for name, metric in self.metrics.items():
-            if not isinstance(metric, OutputMetric | EnergyMetric | RatioMetric):
+            if not isinstance(metric, OutputMetric | SharedMetric):
                 raise wrong(
                     f"`from: {metric.source.value}` is for a workload with `attach`",
                     at=("metrics", name, "from"),
@@ -322,3 +323,13 @@ class Workload(Model):
                     "service has proc, psi, cgroup, prometheus, log or command",
                     at=("metrics", name, "from"),
                 )
+            if isinstance(metric, SensorMetric) and metric.of == "workload":
+                self._check_owned(name)
+
+    def _check_owned(self, name: str) -> None:
+        """A sensor tells a service's work by its cgroup; that of a process is others' too."""
+        if self.attach is not None and not (self.attach.unit or self.attach.cgroup):
+            raise wrong(
+                "`of: workload` needs a service that is named by its unit or cgroup",
+                at=("metrics", name, "of"),
+            )

@@ -18,13 +18,18 @@ from ktune.measure.attach.specs import (
     TargetKind,
     TargetSpec,
 )
+from ktune.measure.from_profile import sensor_number
 from ktune.profile import metrics as model
 from ktune.profile.attach import Attach
+from ktune.profile.sensor_metric import SensorMetric
 from ktune.profile.urls import parse_metrics_url
 from ktune.profile.workload import Workload
 
 _REDUCTIONS = {"mean": Reduction.VALUE}
 """Words of a profile that mean what another does."""
+
+_OWN_REDUCTION = (model.PsiMetric, model.RatioMetric, SensorMetric)
+"""Metrics whose origin says what becomes of the samples."""
 
 
 def attach_spec(workload: Workload) -> AttachSpec:
@@ -55,7 +60,7 @@ def _metric(name: str, metric: model.LiveMetric | model.SharedMetric) -> LiveMet
     how: Reduction | None = None
     if isinstance(metric, model.EnergyMetric):
         how = Reduction(metric.how)
-    elif not isinstance(metric, model.PsiMetric | model.RatioMetric) and metric.how is not None:
+    elif not isinstance(metric, _OWN_REDUCTION) and metric.how is not None:
         how = _REDUCTIONS.get(metric.how.value) or Reduction(metric.how.value)
     return LiveMetric(name, _origin(name, metric), how, metric.unit, metric.plausible)
 
@@ -66,6 +71,8 @@ def _origin(name: str, metric: model.LiveMetric | model.SharedMetric) -> Origin:
             return Energy(metric.counter)
         case model.RatioMetric():
             return Ratio(metric.of, metric.per)
+        case SensorMetric():
+            return sensor_number(metric)
         case model.ProcMetric():
             return ProcField(metric.file, metric.field)
         case model.PsiMetric():

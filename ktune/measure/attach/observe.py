@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from ktune.kernel.bpf.histogram import Tally
 from ktune.measure.attach.specs import MissingData, Reduction
 from ktune.measure.metrics import MetricError
+from ktune.measure.sensing import NothingSensed, SensorNumber, number_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,15 @@ class Logged:
     values: tuple[float, ...] = ()
 
 
-Observation = Counted | Level | Bucketed | Logged
+@dataclass(frozen=True)
+class Sensed:
+    """What a sensor has seen up to a moment."""
+
+    at_s: float
+    seen: Tally
+
+
+Observation = Counted | Level | Bucketed | Logged | Sensed
 
 
 def reduced(
@@ -89,6 +99,18 @@ def reduced(
     return of_lines(
         [item for item in observations if isinstance(item, Logged)], how or Reduction.RATE
     )
+
+
+def sensed(number: SensorNumber, observations: Sequence[Observation]) -> float:
+    """The number of a sensor from the first look to the last. Raises MissingData."""
+    looks = [item for item in observations if isinstance(item, Sensed)]
+    if len(looks) < 2:
+        raise MissingData("there is only one sample")
+    first, last = looks[0], looks[-1]
+    try:
+        return number_of(number, last.seen.minus(first.seen), last.at_s - first.at_s)
+    except NothingSensed as nothing:
+        raise MissingData(str(nothing)) from None
 
 
 def rate(looks: Sequence[Counted]) -> float:

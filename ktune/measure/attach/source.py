@@ -15,12 +15,13 @@ from types import TracebackType
 from typing import Self
 
 from ktune.errors import RefusedError
+from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.energy import EnergyMeter, NoEnergy, counters
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure import host_load
 from ktune.measure.attach.helper_client import Helper
 from ktune.measure.attach.logs import LogTail, look_at_log
-from ktune.measure.attach.observe import Counted, Logged, Observation, reduced
+from ktune.measure.attach.observe import Counted, Logged, Observation, Sensed, reduced, sensed
 from ktune.measure.attach.pages import look_at_pages
 from ktune.measure.attach.printed import look_at_programs
 from ktune.measure.attach.probes import look_at_kernel
@@ -36,6 +37,7 @@ from ktune.measure.attach.specs import (
 )
 from ktune.measure.attach.target import ServiceProcess, Target
 from ktune.measure.metrics import MetricError
+from ktune.measure.sensing import Sensing, SensorNumber, group_id
 from ktune.measure.spawner_client import Spawner
 from ktune.measure.specs import HostLimits
 from ktune.measure.user import account_for
@@ -98,6 +100,9 @@ class AttachSource:
                 f"{scope.netns}: what is tuned there does not reach it",
                 hint=f"scope: {{netns: /proc/{oldest.pid}/ns/net}} is its own",
             )
+        self._sensing = Sensing(
+            metric.origin.spec for metric in spec.metrics if isinstance(metric.origin, SensorNumber)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +119,7 @@ class AttachSource:
         """End the helpers; the service is none of them."""
         self._helper.close()
         self._spawner.close()
+        self._sensing.close()
         for tail in self._tails.values():
             tail.close()
 
@@ -134,7 +140,7 @@ class AttachSource:
         before = host_load.sample()
         window = _Window(started_s=time.monotonic(), suspended_s=_suspended_s())
         try:
-            self._watch(window, poll)
+            self._watch_sensing(window, poll)
             metrics = self._reduce(window)
         except MissingData as missing:
             # a service that is away must not be asked as fast as the machine can
@@ -171,6 +177,20 @@ class AttachSource:
             tail.start()
         window.main = self._target.look()[0]
 
+    def _watch_sensing(self, window: _Window, poll: Poll) -> None:
+        """Sensors are attached within windows alone, so a look between them has none."""
+        try:
+            group = 0
+            if self._sensing.of_workload:
+                group = group_id(self._target.unified_folder())
+            self._sensing.begin(group)
+            try:
+                self._watch(window, self._sensing.polling(poll))
+            finally:
+                self._sensing.end()
+        except BpfError as error:
+            raise MissingData(f"a sensor failed: {error.why}") from error
+
     def _watch(self, window: _Window, poll: Poll) -> None:
         spec = self._spec
         self._begin(window)
@@ -203,6 +223,10 @@ class AttachSource:
                 found[metric.name] = look_at_log(metric.origin, new, self._helper, poll)
             elif isinstance(metric.origin, Energy):
                 found[metric.name] = self._look_at_energy(metric.origin)
+            elif isinstance(metric.origin, SensorNumber):
+                if self._in_window:
+                    seen = self._sensing.seen(metric.origin.spec)
+                    found[metric.name] = Sensed(time.monotonic(), seen)
             elif not isinstance(metric.origin, PrometheusSeries | PrintedNumber | Ratio):
                 found[metric.name] = look_at_kernel(metric, self._target, processes)
                 poll()
@@ -238,7 +262,7 @@ class AttachSource:
                 metrics[metric.name] = (
                     _ratio(metric.origin, metrics)
                     if isinstance(metric.origin, Ratio)
-                    else _reduced(metric, window.looks[metric.name][-2:])
+                    else _reduced(metric, window.looks.get(metric.name, [])[-2:])
                 )
             except (MissingData, MetricError):
                 continue  # nothing to go by: no guardrail is crossed by it
@@ -307,6 +331,8 @@ def _plausible(metric: LiveMetric, value: float) -> float:
 
 def _reduced(metric: LiveMetric, looks: list[Observation]) -> float:
     origin = metric.origin
+    if isinstance(origin, SensorNumber):
+        return sensed(origin, looks)
     quantile = origin.quantile if isinstance(origin, PrometheusSeries) else None
     return reduced(looks, metric.how, quantile)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ktune.measure.sensing import SensorNumber
 from ktune.profile.urls import MetricsUrl
 
 
@@ -119,6 +120,7 @@ Origin = (
     | PrometheusSeries
     | LogLines
     | PrintedNumber
+    | SensorNumber
 )
 
 

@@ -59,6 +59,14 @@ class Target:
                 return folder
         raise MissingData(f"no cgroup of {self.spec} has a file {file}")
 
+    def unified_folder(self) -> str:
+        """The service's own folder in cgroup version 2. Raises MissingData."""
+        mounts = [item.mount.rstrip("/") for item in cgroups.hierarchies() if item.unified]
+        for folder in self._folders(self.look()[0]):
+            if any(folder.startswith(f"{mount}/") for mount in mounts):
+                return folder
+        raise MissingData(f"{self.spec} has no cgroup of version 2")
+
     def _pids(self) -> tuple[int, ...]:
         try:
             match self.spec.kind:
