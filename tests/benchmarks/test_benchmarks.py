@@ -107,3 +107,12 @@ def test_live_tuning_leaves_a_service_running_and_every_knob_as_it_was(root: Non
     assert {row[0] for row in tried} == {"baseline", "candidate"}
     assert "every knob as before: yes" in text
     assert "the service was never restarted: yes" in text
+
+
+def test_sensors_print_what_an_event_costs_and_what_the_budget_leaves(root: None) -> None:
+    text = printed("sensors.py", "--rounds", "3", "--windows", "2", "--runs", "1", "--loops", "50")
+    names = [row[0] for row in rows(text, "A sensor attached all the time")]
+    assert names == ["runqueue_latency", "tcp_rtt", "page_faults"]
+    assert len(rows(text, "Run-queue latency on a ping-pong")) == 2
+    assert "(<= 1 %)" in text
+    assert "hackbench" in text

@@ -30,7 +30,7 @@ knobs: {sysctl: {vm.swappiness: {range: [10, 90]}}}
 objectives: [{metric: x, direction: maximize}]
 constraints: [{metric: wait, at_most: 5e6}]
 search: {trials: 3, stop_after: 3, baseline_every: 3}
-promotion: {mei: 5%, pairs: {min: 5, max: 5}, finalists: 1}
+promotion: {mei: 5%, pairs: {min: 6, max: 6}, finalists: 1}
 """
 
 
