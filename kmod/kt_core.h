@@ -12,31 +12,33 @@
 #ifndef __KERNEL__
 #include <stdbool.h>
 #endif
+#include "uapi/ktune_modes.h"
 
 enum kt_mode {
-	KT_IDLE,
-	KT_LEARNING,
-	KT_COLLABORATION,
-	KT_RECOMMENDATION,
-	KT_EMERGENCY,
+	KT_IDLE = KTUNE_MODE_IDLE,
+	KT_LEARNING = KTUNE_MODE_LEARNING,
+	KT_COLLABORATION = KTUNE_MODE_COLLABORATION,
+	KT_RECOMMENDATION = KTUNE_MODE_RECOMMENDATION,
+	KT_EMERGENCY = KTUNE_MODE_EMERGENCY,
 	KT_MODES,
 };
 
+/* The first are user space's to tell: enum ktune_event. */
 enum kt_event {
-	KT_STARTED,		/* a search begins, or goes on */
-	KT_FINALISTS,		/* the search is over: something to confirm */
-	KT_NO_FINALIST,		/* the search is over: nothing found */
-	KT_CONFIRMED,		/* the confirmation is over, proven or not */
-	KT_WATCH,		/* a policy is to be put in force and watched */
-	KT_REGRESSED,		/* user space's test says that it does harm */
-	KT_POLICY_GONE,		/* rolled back by hand */
-	KT_TRIPPED,		/* a guardrail was crossed */
-	KT_FOREIGN,		/* somebody else wrote a knob of the session */
+	KT_STARTED = KTUNE_EVENT_STARTED,
+	KT_FINALISTS = KTUNE_EVENT_FINALISTS,
+	KT_NO_FINALIST = KTUNE_EVENT_NO_FINALIST,
+	KT_CONFIRMED = KTUNE_EVENT_CONFIRMED,
+	KT_WATCH = KTUNE_EVENT_WATCH,
+	KT_REGRESSED = KTUNE_EVENT_REGRESSED,
+	KT_POLICY_GONE = KTUNE_EVENT_POLICY_GONE,
+	KT_TRIPPED = KTUNE_EVENT_TRIPPED,
+	KT_FOREIGN = KTUNE_EVENT_FOREIGN,
+	KT_CRITICAL = KTUNE_EVENT_CRITICAL,
+	KT_CLEARED = KTUNE_EVENT_CLEARED,
 	KT_CLOSED,		/* user space has gone: the file was closed */
 	KT_EXPIRED,		/* user space is silent: the deadline passed */
 	KT_LOST,		/* a restore could not be verified */
-	KT_CRITICAL,		/* emergency by hand, or memory runs out */
-	KT_CLEARED,		/* a person ends the emergency */
 	KT_QUIET,		/* the quiet time is over */
 	KT_EVENTS,
 };
@@ -67,11 +69,9 @@ enum kt_write {
 	KT_WRITES,
 };
 
-#define KT_MAX_TRIPS_LIMIT 1000
-
 /* Decided beforehand. */
 struct kt_conduct {
-	__u32 max_trips;	/* this trip is an emergency; 1..KT_MAX_TRIPS_LIMIT */
+	__u32 max_trips;	/* this trip is an emergency; 1..KTUNE_TRIPS_MAX */
 	bool stays;		/* a policy outlives its watcher */
 	bool reapplies;		/* a foreign write is written over, else kept */
 };

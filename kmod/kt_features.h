@@ -11,10 +11,10 @@
 #ifdef __KERNEL__
 #include <linux/math64.h>
 #endif
-#include "ktune_modes_uapi.h"
+#include "uapi/ktune_modes.h"
 
 enum kt_counter {
-	KT_CPU_ALL,		/* us, as KT_CPU_BUSY */
+	KT_CPU_ALL,		/* in one unit with KT_CPU_BUSY */
 	KT_CPU_BUSY,
 	KT_CPU_STALLED_US,
 	KT_MEMORY_STALLED_US,

@@ -14,8 +14,9 @@
 #ifndef __KERNEL__
 #include <stdbool.h>
 #endif
-#include "ktune_modes_uapi.h"
+#include "uapi/ktune_modes.h"
 
+#define KT_SLOT_LAST 15	/* KTUNE_SLOTS_MAX - 1 */
 #define KT_SCHEDULE_WORDS (KTUNE_WINDOWS_MAX / 64)
 
 enum kt_schedule_fault {
@@ -23,7 +24,8 @@ enum kt_schedule_fault {
 	KT_SCHEDULE_UNKNOWN_VERSION,
 	KT_SCHEDULE_BAD_SIZE,	/* no window, too many, or half a pair */
 	KT_SCHEDULE_BAD_PACE,
-	KT_SCHEDULE_BAD_PADDING,	/* or bits behind the last window */
+	KT_SCHEDULE_BAD_SLOT,
+	KT_SCHEDULE_BAD_PADDING,	/* bits behind the last window */
 	KT_SCHEDULE_ONE_SIDED,	/* a pair with one arm twice */
 	KT_SCHEDULE_FAULTS,
 };
@@ -39,6 +41,7 @@ struct kt_schedule {
 	__u64 due_ns;
 	__u32 windows;
 	__u32 window;		/* under way or, before the first, 0 */
+	__u32 slot;		/* the candidate's */
 	bool started;
 	bool over;
 	__u64 bits[KT_SCHEDULE_WORDS];
@@ -63,8 +66,8 @@ kt_schedule_check(const struct ktune_schedule *raw, struct kt_schedule *s)
 	if (raw->window_ms < KTUNE_WINDOW_MS_MIN ||
 	    raw->window_ms > KTUNE_WINDOW_MS_MAX)
 		return KT_SCHEDULE_BAD_PACE;
-	if (raw->pad)
-		return KT_SCHEDULE_BAD_PADDING;
+	if (!raw->slot || raw->slot > KT_SLOT_LAST)
+		return KT_SCHEDULE_BAD_SLOT;
 	for (i = 0; i < raw->windows; i += 2)
 		if (kt_schedule_arm(raw->bits, i) ==
 		    kt_schedule_arm(raw->bits, i + 1))
@@ -77,6 +80,7 @@ kt_schedule_check(const struct ktune_schedule *raw, struct kt_schedule *s)
 	s->due_ns = 0;
 	s->windows = raw->windows;
 	s->window = 0;
+	s->slot = raw->slot;
 	s->started = false;
 	s->over = false;
 	for (i = 0; i < KT_SCHEDULE_WORDS; i++)

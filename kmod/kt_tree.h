@@ -14,7 +14,7 @@
 #ifndef __KERNEL__
 #include <stdbool.h>
 #endif
-#include "ktune_modes_uapi.h"
+#include "uapi/ktune_modes.h"
 
 #define KT_NO_LEAF 0xff
 

@@ -1,4 +1,4 @@
-"""The tree of an adaptive policy as the kernel module takes it (kmod/ktune_modes_uapi.h). Pure.
+"""The tree of an adaptive policy as the kernel module takes it (kmod/uapi/ktune_modes.h). Pure.
 
 The module compares whole numbers and knows no shares: what hysteresis makes of each threshold is
 worked out here, with the very expression of `policy.tree.choose`, so that both always answer alike.

@@ -19,8 +19,8 @@ WINDOWS_MAX = 4096
 Mode = IntEnum("Mode", "IDLE LEARNING COLLABORATION RECOMMENDATION EMERGENCY", start=0)
 Event = IntEnum(
     "Event",
-    "STARTED FINALISTS NO_FINALIST CONFIRMED WATCH REGRESSED POLICY_GONE TRIPPED FOREIGN CLOSED "
-    "EXPIRED LOST CRITICAL CLEARED QUIET",
+    "STARTED FINALISTS NO_FINALIST CONFIRMED WATCH REGRESSED POLICY_GONE TRIPPED FOREIGN CRITICAL "
+    "CLEARED CLOSED EXPIRED LOST QUIET",
     start=0,
 )
 Do = IntFlag(
@@ -37,7 +37,7 @@ TreeFault = IntEnum(
 )
 ScheduleFault = IntEnum(
     "ScheduleFault",
-    "GOOD UNKNOWN_VERSION BAD_SIZE BAD_PACE BAD_PADDING ONE_SIDED",
+    "GOOD UNKNOWN_VERSION BAD_SIZE BAD_PACE BAD_SLOT BAD_PADDING ONE_SIDED",
     start=0,
 )
 Turn = IntEnum("Turn", "WAIT SWITCH OVER", start=0)
@@ -138,7 +138,7 @@ class RawSchedule(c.Structure):
         ("version", c.c_uint32),
         ("windows", c.c_uint32),
         ("window_ms", c.c_uint32),
-        ("pad", c.c_uint32),
+        ("slot", c.c_uint32),
         ("bits", c.c_uint64 * (WINDOWS_MAX // 64)),
     )
 
@@ -149,6 +149,7 @@ class Schedule(c.Structure):
         ("due_ns", c.c_uint64),
         ("windows", c.c_uint32),
         ("window", c.c_uint32),
+        ("slot", c.c_uint32),
         ("started", c.c_bool),
         ("over", c.c_bool),
         ("bits", c.c_uint64 * (WINDOWS_MAX // 64)),
@@ -179,6 +180,8 @@ _SIGNATURES: dict[str, tuple[object, ...]] = {
     "tree_follow": (c.POINTER(Tree), c.POINTER(Choice), Found, c.c_uint64),
     "features_between": (c.POINTER(Reading), c.POINTER(Reading), c.POINTER(c.c_uint64)),
     "features_of": (c.c_uint32,),
+    "is_disk": (c.c_char_p, c.c_uint32),
+    "lines_fed": (c.c_int, c.c_char_p, c.c_size_t, c.c_size_t, c.POINTER(c.c_uint64)),
     "schedule_check": (c.POINTER(RawSchedule), c.POINTER(Schedule)),
     "schedule_turn": (c.POINTER(Schedule), c.POINTER(Stamp), c.c_uint64),
     "schedule_began": (c.POINTER(Schedule), c.POINTER(Stamp), c.c_uint64, c.c_int),

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include "kt_core.h"
 #include "kt_features.h"
+#include "kt_lines.h"
 #include "kt_schedule.h"
 #include "kt_tree.h"
 
@@ -49,6 +50,23 @@ void features_between(const struct kt_reading *before, const struct kt_reading *
 __u32 features_of(__u32 counters)
 {
 	return kt_features_of(counters);
+}
+
+int is_disk(const char *name, __u32 len)
+{
+	return kt_is_disk(name, len);
+}
+
+/* The text in pieces of `piece` bytes. */
+void lines_fed(int disks, const char *text, size_t n, size_t piece, __u64 *value)
+{
+	struct kt_lines lines;
+	size_t at;
+
+	kt_lines_begin(&lines, value);
+	for (at = 0; at < n; at += piece)
+		kt_lines_feed(&lines, text + at, n - at < piece ? n - at : piece,
+			      disks ? kt_line_of_diskstats : kt_line_of_stat);
 }
 
 int schedule_check(const struct ktune_schedule *raw, struct kt_schedule *schedule)

@@ -111,7 +111,7 @@ static int one_schedule(void)
 		raw->version = 1;
 		raw->windows = 2 * (1 + draw(draw(2) ? 8 : KTUNE_WINDOWS_MAX / 2));
 		raw->window_ms = 20 + draw(100);
-		raw->pad = 0;
+		raw->slot = 1;
 		memset(raw->bits, 0, sizeof(raw->bits));
 		for (i = 0; i < raw->windows; i += 2) {
 			__u32 one = i + draw(2);

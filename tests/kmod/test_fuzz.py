@@ -48,9 +48,10 @@ PLANTED = {
 @pytest.mark.parametrize("header", PLANTED)
 def test_a_missing_bound_is_found(tmp_path: Path, header: str) -> None:
     copy = tmp_path / "kmod"
-    copy.mkdir()
-    for path in KMOD.glob("*.h"):
-        (copy / path.name).write_text(path.read_text())
+    for path in KMOD.rglob("*.h"):
+        target = copy / path.relative_to(KMOD)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(path.read_text())
     right, wrong = PLANTED[header]
     text = (copy / header).read_text()
     assert right in text

@@ -15,7 +15,7 @@ MS = 1_000_000
 
 def raw_schedule(coins: list[bool], window_ms: int = 100) -> RawSchedule:
     """A pair for each coin: True begins with the candidate."""
-    raw = RawSchedule(1, 2 * len(coins), window_ms)
+    raw = RawSchedule(1, 2 * len(coins), window_ms, 1)
     for pair, first in enumerate(coins):
         window = 2 * pair + (0 if first else 1)
         raw.bits[window // 64] |= 1 << window % 64
@@ -113,7 +113,8 @@ def broken(field: str, value: int) -> RawSchedule:
         ("windows", 2, ScheduleFault.BAD_PADDING),
         ("window_ms", 19, ScheduleFault.BAD_PACE),
         ("window_ms", 3600001, ScheduleFault.BAD_PACE),
-        ("pad", 1, ScheduleFault.BAD_PADDING),
+        ("slot", 0, ScheduleFault.BAD_SLOT),
+        ("slot", 16, ScheduleFault.BAD_SLOT),
         ("bit", 0, ScheduleFault.ONE_SIDED),
         ("bit", 2, ScheduleFault.ONE_SIDED),
         ("bit", 4, ScheduleFault.BAD_PADDING),

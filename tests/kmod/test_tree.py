@@ -301,7 +301,7 @@ def walked(raw: RawTree) -> tuple[set[int], bool]:
 
 
 def test_the_features_are_numbered_as_in_c() -> None:
-    text = (KMOD / "ktune_modes_uapi.h").read_text()
+    text = (KMOD / "uapi" / "ktune_modes.h").read_text()
     header = text.split("enum ktune_feature {")[1].split("}")[0]
     names = [word.strip().removeprefix("KTUNE_").lower() for word in header.split(",")]
     assert [name for name in names if name and name != "features"] == list(FEATURES)

@@ -1,13 +1,51 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * What user space hands to the module about modes: a tree, a schedule, and the
- * stamps that come back. Every number is little or big endian as the machine
- * is; padding is explicit and must be zero, so that it can get a meaning later.
+ * Modes, schedules and trees over /dev/ktune; kmod/ABI-modes.md says what each request
+ * does and every errno it gives. All structs have one layout for 32 and 64 bit;
+ * padding must be zero, so that it can get a meaning later.
  */
-#ifndef KTUNE_MODES_UAPI_H
-#define KTUNE_MODES_UAPI_H
+#ifndef _UAPI_KTUNE_MODES_H
+#define _UAPI_KTUNE_MODES_H
 
+#include <linux/ioctl.h>
 #include <linux/types.h>
+
+enum ktune_mode_name {
+	KTUNE_MODE_IDLE,
+	KTUNE_MODE_LEARNING,
+	KTUNE_MODE_COLLABORATION,
+	KTUNE_MODE_RECOMMENDATION,
+	KTUNE_MODE_EMERGENCY,
+};
+
+/* What user space may tell; the module sees the rest by itself. */
+enum ktune_event {
+	KTUNE_EVENT_STARTED,		/* a search begins, or goes on */
+	KTUNE_EVENT_FINALISTS,		/* it is over: something to confirm */
+	KTUNE_EVENT_NO_FINALIST,	/* it is over: nothing found */
+	KTUNE_EVENT_CONFIRMED,		/* the confirmation is over */
+	KTUNE_EVENT_WATCH,		/* a policy is put in force and watched */
+	KTUNE_EVENT_REGRESSED,		/* a test says that it does harm */
+	KTUNE_EVENT_POLICY_GONE,	/* rolled back by hand */
+	KTUNE_EVENT_TRIPPED,		/* a guardrail was crossed */
+	KTUNE_EVENT_FOREIGN,		/* somebody else wrote one of its knobs */
+	KTUNE_EVENT_CRITICAL,		/* emergency now */
+	KTUNE_EVENT_CLEARED,		/* a person ends the emergency */
+	KTUNE_EVENTS,
+};
+
+#define KTUNE_TRIPS_MAX		1000
+#define KTUNE_MODE_REAPPLIES	1	/* a foreign write is written over */
+
+struct ktune_mode {
+	__u32 event;		/* in: enum ktune_event */
+	__u32 max_trips;	/* in, with STARTED and WATCH: this one is an emergency */
+	__u32 flags;		/* in, with STARTED and WATCH: KTUNE_MODE_* */
+	__u32 mode;		/* out: enum ktune_mode_name */
+	__u32 commands;		/* out: enum kt_command of kmod/kt_core.h */
+	__u32 trips;		/* out */
+	__u32 reserved[2];
+};
 
 #define KTUNE_TREE_VERSION	1
 #define KTUNE_TREE_DEPTH	3	/* questions on the way to a leaf, at most */
@@ -62,7 +100,7 @@ struct ktune_tree {
 	__u32 dwell_ms;		/* at least so long in one leaf */
 	__u32 looks;		/* so many looks in a row must agree */
 	__u8 nodes;
-	__u8 leaves;
+	__u8 leaves;		/* leaf i is the session's slot i + 1 */
 	__u8 root;		/* a reference, as then and otherwise are */
 	__u8 first;		/* the leaf in force before the first look */
 	__u8 keeps;		/* 1: goes on adapting when user space has died */
@@ -83,7 +121,7 @@ struct ktune_schedule {
 	__u32 version;		/* KTUNE_SCHEDULE_VERSION */
 	__u32 windows;
 	__u32 window_ms;
-	__u32 pad;
+	__u32 slot;		/* the candidate's; the baseline is slot 0 */
 	__u64 bits[KTUNE_WINDOWS_MAX / 64];
 };
 
@@ -101,5 +139,19 @@ struct ktune_stamp {
 	__u8 flags;
 	__u8 pad[2];
 };
+
+struct ktune_stamps {
+	__u32 first;		/* in: number of a window */
+	__u32 count;		/* in: room; out: so many were there */
+	__u64 stamps;		/* pointer to struct ktune_stamp[count] */
+	__u32 windows;		/* out: of the schedule */
+	__u32 over;		/* out: 1 when nothing will be added */
+};
+
+#define KTUNE_IOC_MODE		_IOWR(0xBA, 32, struct ktune_mode)
+#define KTUNE_IOC_SCHEDULE	_IOW(0xBA, 33, struct ktune_schedule)
+#define KTUNE_IOC_STAMPS	_IOWR(0xBA, 34, struct ktune_stamps)
+#define KTUNE_IOC_TREE		_IOW(0xBA, 35, struct ktune_tree)
+#define KTUNE_IOC_STOP		_IO(0xBA, 36)	/* the schedule or tree */
 
 #endif
