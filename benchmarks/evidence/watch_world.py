@@ -35,8 +35,9 @@ from ktune.measure.scope import EphemeralScope
 from ktune.measure.window import Poll, Validity, WindowResult
 from ktune.modes.watch.diary import open_diary
 from ktune.modes.watch.holder import LEASE_S, LeasedHolder
-from ktune.modes.watch.run import Subject, WatchOptions, find_subject, holding
+from ktune.modes.watch.run import holding
 from ktune.modes.watch.spec import WatchSpec
+from ktune.modes.watch.subject import Subject, WatchOptions, find_subject
 from ktune.modes.watch.watcher import Watcher
 from ktune.policy.freeze import FreezeOptions, freeze
 from ktune.profile.host import host_facts

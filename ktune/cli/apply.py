@@ -17,6 +17,7 @@ from ktune.cli.common import (
     warn,
 )
 from ktune.errors import ExitCode, RefusedError, UsageError
+from ktune.kernel.wording import counted
 
 if TYPE_CHECKING:
     from ktune.policy.apply import ApplyPlan
@@ -76,7 +77,7 @@ def run(args: Namespace) -> int:
     if args.json:
         print_json(_as_json(plan, dry_run=args.dry_run))
     else:
-        _show(plan)
+        show_plan(plan)
     if args.dry_run:
         _say_refusals(plan, args, paths)
         say_unless(args.json, "dry run: nothing was changed")
@@ -100,7 +101,8 @@ def run(args: Namespace) -> int:
     fire(HookEvent.APPLIED, {**told, "scope": entry.scope.text}, warn)
     say_unless(
         args.json,
-        f"in force: {entry.name} serial {entry.serial}, {len(entry.knobs)} knobs, {lasts}",
+        f"in force: {entry.name} serial {entry.serial}, "
+        f"{counted(len(entry.knobs), 'knob')}, {lasts}",
         *said,
         f"watch:  {paths.command('watch', args.policy)}",
         f"check:  {paths.command('verify')}",
@@ -115,7 +117,8 @@ def say_unless(silent: bool, *lines: str) -> None:
         say(*lines)
 
 
-def _show(plan: ApplyPlan) -> None:
+def show_plan(plan: ApplyPlan) -> None:
+    """What is proven, and what changes."""
     document = plan.checked.policy.document
     gain = document.evidence.gain
     say(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ktune.cli.common import SubParsers, say, state_paths, whole_number
 from ktune.errors import UsageError
+from ktune.kernel.wording import counted
 
 
 def add_parser(subparsers: SubParsers) -> ArgumentParser:
@@ -74,7 +75,7 @@ def run(args: Namespace) -> int:
     if document.scope == "ephemeral":
         command += " --netns PATH"  # the run's own namespace is gone
     say(
-        f"{document.name} serial {document.serial}: {len(document.assignment)} knobs, "
+        f"{document.name} serial {document.serial}: {counted(len(document.assignment), 'knob')}, "
         f"valid until {document.not_after}",
         f"written to {output}; look at it, then: {command}",
     )

@@ -59,12 +59,12 @@ def _end_emergency(paths: StatePaths, *, silent: bool) -> None:
             history.Action.RECOVER,
             why="the emergency is ended by hand",
             subject=item.subject,
-            scope=item.scope,
+            scope=item.where,
             changes=(),
             notes={"since": item.since, "cause": item.why},
         )
         if not silent:
-            say(f"emergency in {item.scope} since {item.since} ended: {item.why}")
+            say(f"emergency in {item.where} since {item.since} ended: {item.why}")
     if not ended and not silent:
         say("there is no emergency")
 
@@ -110,7 +110,7 @@ def _dry_run(paths: StatePaths, *, as_json: bool, end_emergency: bool) -> int:
         say(*(f"{item.path}: {item.condition.value}: {item.reason}" for item in found))
         emergencies = [item for item in lockouts.read_lockouts(paths) if item.emergency]
         for item in emergencies if end_emergency else ():
-            say(f"emergency in {item.scope} since {item.since} would be ended: {item.why}")
+            say(f"emergency in {item.where} since {item.since} would be ended: {item.why}")
         say("dry run: nothing was changed" if found or emergencies else "nothing is pending")
     return ExitCode.OK
 

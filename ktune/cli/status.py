@@ -10,6 +10,7 @@ from typing import Any
 
 from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table
 from ktune.errors import ExitCode
+from ktune.kernel.wording import counted
 from ktune.policy import stack
 from ktune.policy.persisted import PersistedPolicy, list_persisted
 from ktune.policy.stack import EntryState, StackEntry, UnreadableEntry
@@ -107,7 +108,7 @@ def _show(paths: StatePaths, found: _Found) -> None:
         say(*_study_lines(study))
     for item in found.lockouts:
         what = "EMERGENCY" if item.emergency else "locked out"
-        say(f"{what}: {item.subject} in {item.scope}, until {item.until}: {item.why}")
+        say(f"{what}: {item.subject} in {item.where}, until {item.until}: {item.why}")
     if any(item.emergency for item in found.lockouts):
         say(f"  end the emergency: {paths.command('recover', '--end-emergency')}")
     if not (
@@ -159,7 +160,7 @@ def _watch_lines(record: WatchRecord) -> Iterator[str]:
     yield from (f"  {line}" for line in record.evidence)
     if record.watched_s > 0:
         share = record.baseline_s / record.watched_s
-        yield f"  {record.pairs} pairs so far, {share:.1%} of the time on the baseline"
+        yield f"  {counted(record.pairs, 'pair')} so far, {share:.1%} of the time on the baseline"
     if record.alerts:
         last = record.alerts[-1]
         yield f"  last alert, {last.at}: {last.text}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from ktune.cli.common import SubParsers, percent, print_json, say, state_paths, table, warn
 from ktune.errors import ExitCode, KtuneError, UsageError
+from ktune.kernel.wording import counted
 from ktune.records import atomic
 from ktune.records.codec import RecordError, encode
 from ktune.records.contexts import read_contexts
@@ -195,9 +196,9 @@ def _export(study: Study, output: str, *, rows: bool) -> int:
     except OSError as error:
         raise UsageError(f"{output}: {error.strerror}") from error
     if rows:
-        say(f"{study.id}: {len(document['rows'])} settings written to {output}")
+        say(f"{study.id}: {counted(len(document['rows']), 'setting')} written to {output}")
     else:
-        say(f"{study.id}: {len(document['windows'])} windows written to {output}")
+        say(f"{study.id}: {counted(len(document['windows']), 'window')} written to {output}")
     return ExitCode.OK
 
 

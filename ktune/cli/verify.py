@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table
 from ktune.errors import ExitCode
+from ktune.kernel.wording import counted
 from ktune.policy import stack
 from ktune.policy.stack import UnreadableEntry
 from ktune.policy.verify import EntryCheck, Standing, verify
@@ -62,7 +63,7 @@ def _show(check: EntryCheck) -> None:
     entry = check.entry
     say(
         f"{entry.name} serial {entry.serial}, {entry.scope.text}: {_SAID[check.standing]} "
-        f"({len(check.knobs)} knobs compared)"
+        f"({counted(len(check.knobs), 'knob')} compared)"
     )
     say(
         *table(

@@ -5,12 +5,22 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from ktune.cli.common import SubParsers, percent, print_json, say, show, state_paths, table, warn
+from ktune.cli.common import (
+    SubParsers,
+    confirm,
+    percent,
+    print_json,
+    say,
+    show,
+    state_paths,
+    table,
+    warn,
+)
 from ktune.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from ktune.modes.watch.run import WatchOptions
     from ktune.modes.watch.spec import WatchSpec
+    from ktune.modes.watch.subject import Subject, WatchOptions
     from ktune.policy.model import PolicyDocument
 
 _LEAST_INTERVAL_S = 0.1
@@ -24,8 +34,8 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
         help="look after a policy in force, take it back when it does harm",
         description="Recommendation mode, in the foreground: guardrails, then pairs of windows "
         "(baseline against policy) on probation and now and then for ever. A regression or a "
-        "crossed guardrail rolls the policy back (exit 8). Applies the policy if it is not in "
-        "force.",
+        "crossed guardrail rolls the policy back (exit 8). A policy that is not in force is shown, "
+        "asked about and applied first.",
     )
     parser.add_argument(
         "policy", metavar="POLICY", nargs="?", help="a policy file; default: the newest in force"
@@ -65,6 +75,9 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     parser.add_argument(
         "--despite-lock-out", action="store_true", help="although it was rolled back recently"
     )
+    parser.add_argument(
+        "--yes", "-y", action="store_true", help="apply it without asking, if it is not in force"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be watched")
     parser.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
     parser.add_argument("--quiet", action="store_true", help="notes only")
@@ -73,7 +86,8 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
 
 def run(args: Namespace) -> int:
     """Watch."""
-    from ktune.modes.watch.run import watch_policy
+    from ktune.modes.watch.run import watch_subject
+    from ktune.modes.watch.subject import find_subject
     from ktune.report.live import open_view
 
     if args.json and not args.dry_run:
@@ -83,12 +97,27 @@ def run(args: Namespace) -> int:
     options = _options(args)
     if args.dry_run:
         return _dry_run(args, options)
+    paths = state_paths(args)
+    subject = find_subject(args.policy, options, paths)
+    if subject.entry is None and not _agreed(subject, assume_yes=args.yes):
+        warn("nothing was changed")
+        return ExitCode.FAILED
     with open_view(quiet=args.quiet) as view:
-        return watch_policy(args.policy, options, state_paths(args), view)
+        return watch_subject(subject, options, paths, view)
+
+
+def _agreed(subject: Subject, *, assume_yes: bool) -> bool:
+    """A policy that is not in force yet is shown and asked about as `apply` does."""
+    from ktune.cli.apply import show_plan
+
+    plan = subject.plan
+    show_plan(plan)
+    lasts = " for as long as it is watched" if subject.leased else ""
+    return confirm(f"Apply {plan.name} to {plan.scope.text}{lasts}?", assume_yes=assume_yes)
 
 
 def _options(args: Namespace) -> WatchOptions:
-    from ktune.modes.watch.run import WatchOptions
+    from ktune.modes.watch.subject import WatchOptions
     from ktune.profile.units import duration
 
     times: dict[str, float | None] = {}
@@ -119,7 +148,7 @@ def _options(args: Namespace) -> WatchOptions:
 
 
 def _dry_run(args: Namespace, options: WatchOptions) -> int:
-    from ktune.modes.watch.run import find_subject, knobs_of, spec_of
+    from ktune.modes.watch.subject import find_subject, knobs_of, spec_of
 
     subject = find_subject(args.policy, options, state_paths(args))
     spec = spec_of(subject, knobs_of(subject), stays=not subject.leased)
@@ -130,6 +159,8 @@ def _dry_run(args: Namespace, options: WatchOptions) -> int:
     else:
         _show(spec, in_force=subject.entry is not None)
         _show_leaves(subject.plan.checked.policy.document)
+        if subject.condemned is not None:
+            say(f"would be rolled back: a watch decided so and died: {subject.condemned.why}")
         say("dry run: nothing was changed")
     return ExitCode.OK
 

@@ -266,7 +266,7 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
     notes = []
     if outcome.leftovers:
         names = ", ".join(f"{left.name} ({left.pid})" for left in outcome.leftovers)
-        notes.append(f"left {len(outcome.leftovers)} processes behind, killed: {names}")
+        notes.append(f"left {len(outcome.leftovers)} behind, killed: {names}")
     if outcome.unkillable:
         names = ", ".join(f"{left.name} ({left.pid})" for left in outcome.unkillable)
         notes.append(f"could not kill: {names}")

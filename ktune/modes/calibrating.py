@@ -10,6 +10,7 @@ from ktune.errors import KtuneError, UsageError
 from ktune.evidence.readiness import MINIMUM_PAIRS
 from ktune.modes.bench import Bench
 from ktune.modes.calibration import Calibration, calibration_on, candidate_of
+from ktune.modes.modes import Emergency
 from ktune.modes.prepare import (
     check_baseline,
     end_quietly,
@@ -18,9 +19,10 @@ from ktune.modes.prepare import (
     refuse_changed,
     restored_text,
 )
+from ktune.modes.quarantine import Quarantine
 from ktune.modes.readiness import judge
 from ktune.modes.settings import Overrides, Settings, guardrails_of, settings_of
-from ktune.modes.stage import stage
+from ktune.modes.stage import held_scope, stage
 from ktune.profile.load import load_profile, parse_profile
 from ktune.profile.locate import profile_argument
 from ktune.profile.plan import Plan
@@ -70,12 +72,13 @@ def calibrate_profile(
 ) -> CalibrationResult:
     """Calibrate by a profile (a path or a shipped name). Raises KtuneError."""
     profile = load_profile(profile_argument(argument), state_dir=str(paths.state))
-    plan = prepare_plan(profile, paths, observe, coexist=coexist)
-    settings = settings_of(profile, Overrides(seed=seed), drawn_seed=secrets.randbelow(2**31))
-    count = pairs or MINIMUM_PAIRS
-    manifest = replace(manifest_of(plan, settings, argument), options={_PAIRS: count})
-    study = Study.create(paths, manifest, under=paths.calibrations)
-    return _execute(_Run(study, plan, settings, count, paths, observe))
+    with held_scope(profile, paths, command="calibrate"):
+        plan = prepare_plan(profile, paths, observe, coexist=coexist)
+        settings = settings_of(profile, Overrides(seed=seed), drawn_seed=secrets.randbelow(2**31))
+        count = pairs or MINIMUM_PAIRS
+        manifest = replace(manifest_of(plan, settings, argument), options={_PAIRS: count})
+        study = Study.create(paths, manifest, under=paths.calibrations)
+        return _execute(_Run(study, plan, settings, count, paths, observe))
 
 
 def resume_calibration(
@@ -103,11 +106,12 @@ def resume_calibration(
     profile = parse_profile(
         manifest.profile_text.encode(), file=f"calibration {name}", state_dir=str(paths.state)
     )
-    plan = prepare_plan(profile, paths, observe, coexist=coexist)
-    refuse_changed("calibration", manifest, plan)
-    settings = settings_of(profile, Overrides(seed=manifest.seed), drawn_seed=manifest.seed)
-    study.resume(options={_PAIRS: count})
-    return _execute(_Run(study, plan, settings, count, paths, observe))
+    with held_scope(profile, paths, command="calibrate"):
+        plan = prepare_plan(profile, paths, observe, coexist=coexist)
+        refuse_changed("calibration", manifest, plan)
+        settings = settings_of(profile, Overrides(seed=manifest.seed), drawn_seed=manifest.seed)
+        study.resume(options={_PAIRS: count})
+        return _execute(_Run(study, plan, settings, count, paths, observe))
 
 
 def next_sequence(study: Study) -> int:
@@ -120,10 +124,12 @@ def _execute(run: _Run) -> CalibrationResult:
     study, plan, observe = run.study, run.plan, run.observe
     observe(Note(f"calibration {study.id}, seed {run.settings.seed}"))
     request = LeaseRequest(study.id, f"calibrate {plan.profile.name}", str(history.actor()))
+    quarantine = Quarantine(run.paths, f"calibrate {plan.profile.name}", plan.profile.watch.quiet)
     lease: Lease | None = None
     try:
         with (
             stage(plan, run.paths, request, command="calibrate") as standing,
+            quarantine.within(standing),
             guardrails_of(plan.profile, standing.namespace) as guardrails,
         ):
             lease = standing.lease
@@ -148,6 +154,11 @@ def _execute(run: _Run) -> CalibrationResult:
         observe(Note(f"interrupted: {restored_text(lease)}"))
         observe(Note(f"go on with: {run.paths.command('calibrate', '--resume', study.id)}"))
         raise
+    except Emergency as error:
+        refused = quarantine.keep()
+        end_quietly(study, StudyStatus.FAILED, error.message)
+        hint = "; ".join(filter(None, [restored_text(lease), refused]))
+        raise Emergency(error.reason, hint=hint) from error
     except KtuneError as error:
         if not study.discard():
             end_quietly(study, StudyStatus.FAILED, error.message)

@@ -12,9 +12,14 @@ from ktune.report.progress import Note, Observer
 
 
 class Emergency(KtuneError):
-    """The machine went into emergency mode: the baseline is in force, the run is over."""
+    """The machine went into emergency mode: the baseline is in force, the run is over. `reason`:
+    what the machine said."""
 
     exit_code = ExitCode.ROLLED_BACK
+
+    def __init__(self, reason: str, *, hint: str) -> None:
+        super().__init__(f"emergency: {reason}", hint=hint)
+        self.reason = reason
 
 
 @dataclass
@@ -40,7 +45,7 @@ class ModeKeeper:
         self.log(before, event, self.state)
         if self.state.mode is Mode.EMERGENCY:
             raise Emergency(
-                f"emergency: {self.state.reason}",
+                self.state.reason,
                 hint="the baseline is restored on the way out; `ktune status` says if it was not",
             )
         if self.state.mode is not before.mode:

@@ -10,6 +10,7 @@ from ktune.catalog.catalog import load_catalog
 from ktune.errors import BusyError, RefusedError
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
+from ktune.kernel.wording import counted
 from ktune.modes.settings import Settings, guardrails_of
 from ktune.modes.stage import Stage
 from ktune.profile.configuration import configuration
@@ -148,7 +149,8 @@ def _recovery_text(recovery: Recovery) -> str:
         kept = len(recovery.report.foreign)
         return (
             f"restored what run {recovery.run_id} left behind: "
-            f"{len(recovery.report.restored)} knobs" + (f", {kept} kept as foreign" if kept else "")
+            + counted(len(recovery.report.restored), "knob")
+            + (f", {kept} kept as foreign" if kept else "")
         )
     return f"journal {recovery.journal}: {recovery.outcome.value}: {recovery.reason}"
 

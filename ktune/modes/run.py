@@ -24,10 +24,11 @@ from ktune.modes.prepare import (
     refuse_changed,
     restored_text,
 )
+from ktune.modes.quarantine import Quarantine
 from ktune.modes.search_setup import new_record
 from ktune.modes.settings import Overrides, Settings, settings_of
 from ktune.modes.short_calibration import calibrate_before_search
-from ktune.modes.stage import Stage, stage
+from ktune.modes.stage import Stage, held_scope, stage
 from ktune.modes.tuning import Tuning
 from ktune.modes.warm_start import gather
 from ktune.policy.hooks import fire
@@ -116,7 +117,7 @@ def tune_loaded(
     if options.phase:
         profile = in_phase(profile, options.phase)
     refuse_outside(profile.safety)
-    with imported_in_background():
+    with held_scope(profile, paths), imported_in_background():
         plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
         settings = settings_of(profile, options.overrides, drawn_seed=secrets.randbelow(2**31))
         _refuse_search(settings)
@@ -172,32 +173,36 @@ def resume_study(
     phase = str(manifest.options.get("phase", ""))
     if phase:
         profile = in_phase(profile, phase)
-    plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
-    refuse_changed("study", manifest, plan)
-    if options.picks:  # before anything of the study changes: a wrong number must cost nothing
-        picks = picked(options.picks, study.windows().records, plan.baseline)
-        refuse_other(read_finalists(study.folder), picks)
-    study.resume()
-    overrides = replace(
-        options.overrides,
-        sampler=manifest.sampler,
-        storage=manifest.storage or None,
-        seed=manifest.seed,
-        pareto=bool(manifest.options.get("pareto")),
-    )
-    settings = settings_of(profile, overrides, drawn_seed=manifest.seed)
-    return _execute(_Run(study, plan, settings, options, paths, observe))
+    with held_scope(profile, paths):
+        plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
+        refuse_changed("study", manifest, plan)
+        if options.picks:  # before anything of the study changes: a wrong number must cost nothing
+            picks = picked(options.picks, study.windows().records, plan.baseline)
+            refuse_other(read_finalists(study.folder), picks)
+        study.resume()
+        overrides = replace(
+            options.overrides,
+            sampler=manifest.sampler,
+            storage=manifest.storage or None,
+            seed=manifest.seed,
+            pareto=bool(manifest.options.get("pareto")),
+        )
+        settings = settings_of(profile, overrides, drawn_seed=manifest.seed)
+        return _execute(_Run(study, plan, settings, options, paths, observe))
 
 
 def _execute(run: _Run) -> RunResult:
     study, observe = run.study, run.observe
     observe(Note(f"study {study.id}, seed {run.settings.seed}"))
     request = LeaseRequest(study.id, f"tune {run.plan.profile.name}", str(history.actor()))
+    profile = run.plan.profile
+    quarantine = Quarantine(run.paths, f"tune {profile.name}", profile.watch.quiet)
     tuning: Tuning | None = None
     lease: Lease | None = None
     try:
         with ExitStack() as stack:
             standing = stack.enter_context(stage(run.plan, run.paths, request))
+            stack.enter_context(quarantine.within(standing))
             lease = standing.lease
             check_baseline(run.plan, standing)
             tuning = Tuning(
@@ -224,12 +229,11 @@ def _execute(run: _Run) -> RunResult:
         _say_interrupted(run, tuning, lease)
         raise
     except Emergency as error:
+        refused = quarantine.keep()
         end_quietly(study, StudyStatus.FAILED, error.message)
         _fire(run, HookEvent.EMERGENCY, {"study": study.id, "why": error.message})
-        raise Emergency(
-            error.message,
-            hint=f"{restored_text(lease)}; `ktune report {study.id}` shows the windows",
-        ) from error
+        said = [restored_text(lease), refused, f"`ktune report {study.id}` shows the windows"]
+        raise Emergency(error.reason, hint="; ".join(filter(None, said))) from error
     except KtuneError as error:
         if not study.discard():  # refused before its first window: nothing to keep
             end_quietly(study, StudyStatus.FAILED, error.message)

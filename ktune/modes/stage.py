@@ -1,7 +1,9 @@
 """Sets up what a run needs around its windows and takes it down in reverse order, whatever happens.
 
-Scope -> lock -> recovery of earlier runs -> services -> workload -> lease. The lease is opened
-last, so nothing is written before everything else stands, and is released first.
+The scope is held before anything is planned (`held_scope`): what a watch has in force for a window
+must not be taken for the baseline, and what is refused is refused before anything is made. Then:
+scope -> lock of one's own -> recovery of earlier runs -> services -> workload -> lease. It is
+opened last, so nothing is written before everything else stands, and is released first.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from ktune.measure.scope import EphemeralScope, KeptScope
 from ktune.measure.window import WindowSource
 from ktune.modes.source import window_source
 from ktune.policy.scope import namespace_scope
-from ktune.profile.model import NetnsScope
+from ktune.profile.model import NetnsScope, Profile
 from ktune.profile.plan import Plan, PlannedKnob
 from ktune.proxy.client import Lease, LeaseRequest, open_lease
 from ktune.proxy.guardian.recovery import Recovery
@@ -33,6 +35,7 @@ class Stage:
     lease: Lease
     source: WindowSource
     scope_text: str
+    cookie: int | None
     namespace: NamespaceRef | None
     recovered: Sequence[Recovery]
     ephemeral: EphemeralScope | None = None
@@ -46,19 +49,36 @@ class Stage:
 
 
 @contextmanager
+def held_scope(profile: Profile, paths: StatePaths, *, command: str = "tune") -> Iterator[None]:
+    """The profile's scope is ours, from before the plan to the end of the run; a watch leaves it
+    meanwhile. A namespace that the run makes for itself is held by its stage.
+
+    `command` is what others read in the lock.
+
+    Raises:
+        BusyError: another run holds it.
+        RefusedError: it is in emergency, or there is no such namespace.
+    """
+    scope = profile.scope
+    if scope == "ephemeral":
+        yield
+        return
+    cookie = namespace_scope(scope.netns).cookie if isinstance(scope, NetnsScope) else None
+    with scope_lock(paths, netns_cookie=cookie, what=f"ktune {command} {profile.name}"):
+        lockouts.refuse_in_emergency(paths, lockouts.scope_name(cookie), boot_id())
+        yield
+
+
+@contextmanager
 def stage(
     plan: Plan, paths: StatePaths, request: LeaseRequest, *, command: str = "tune"
 ) -> Iterator[Stage]:
-    """Raises BusyError, RefusedError, LeaseLost; on the way out everything is restored.
-
-    `command` is what others read in the lock.
-    """
+    """Within `held_scope`. Raises BusyError, LeaseLost; on the way out everything is restored."""
     with ExitStack() as stack:
         ephemeral, namespace, cookie, text = _scope(plan, stack)
-        stack.enter_context(
-            scope_lock(paths, netns_cookie=cookie, what=f"ktune {command} {plan.profile.name}")
-        )
-        lockouts.refuse_in_emergency(paths, lockouts.scope_name(cookie), boot_id())
+        if ephemeral is not None:
+            what = f"ktune {command} {plan.profile.name}"
+            stack.enter_context(scope_lock(paths, netns_cookie=cookie, what=what))
         recovered = recover(paths)
         source = stack.enter_context(window_source(plan.profile, namespace))
         lease = stack.enter_context(
@@ -69,7 +89,7 @@ def stage(
                 namespace=namespace,
             )
         )
-        yield Stage(lease, source, text, namespace, recovered, ephemeral)
+        yield Stage(lease, source, text, cookie, namespace, recovered, ephemeral)
 
 
 def lease_tunable(knob: PlannedKnob) -> LeaseTunable:

@@ -6,6 +6,7 @@ Every command that is about to write calls this first. Standard library only.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from ktune.policy import stack
@@ -13,7 +14,11 @@ from ktune.policy.stack import EntryState
 from ktune.proxy import recover as proxy_recover
 from ktune.proxy.guardian.recovery import Recovery
 from ktune.proxy.recover import JournalCondition, inspect
+from ktune.proxy.storage import archive, journals
 from ktune.records.paths import StatePaths
+
+WAY_BACK = "way_back"
+"""Note of a committed journal that is not the way back of what it applied: which one is."""
 
 
 def settle(paths: StatePaths) -> list[Recovery]:
@@ -24,7 +29,19 @@ def settle(paths: StatePaths) -> list[Recovery]:
     """
     recoveries = proxy_recover.recover(paths)
     settle_entries(paths)
+    _archive_idle(paths)
     return recoveries
+
+
+def _archive_idle(paths: StatePaths) -> None:
+    """A policy that was put in force again keeps its first journal; the second one leads nowhere,
+    and is left lying where its writer was killed before it could archive it."""
+    for path in list(journals(paths)):
+        found = inspect(path)
+        committed = found.condition is JournalCondition.COMMITTED and found.state is not None
+        if committed and found.state is not None and WAY_BACK in found.state.note:
+            with suppress(FileNotFoundError):  # its writer lives
+                archive(path, paths)
 
 
 def settle_entries(paths: StatePaths) -> None:

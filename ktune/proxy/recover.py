@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ktune.errors import KtuneError
 from ktune.kernel.namespaces import NamespaceRef, boot_id
+from ktune.kernel.wording import counted
 from ktune.proxy.allowlist import load_allowlist
 from ktune.proxy.guardian.recovery import Recovery, RecoveryOutcome
 from ktune.proxy.journal import JournalError, JournalState, JournalStatus, is_held, load
@@ -66,7 +67,7 @@ def inspect(path: Path) -> PendingJournal:
     if state.header.boot_id != boot_id():
         why = "from another boot: the restart has reset its knobs"
         return PendingJournal(path, JournalCondition.OTHER_BOOT, why, state)
-    why = f"run {state.header.run_id} ended without restoring {len(state.held)} knobs"
+    why = f"run {state.header.run_id} ended without restoring {counted(len(state.held), 'knob')}"
     return PendingJournal(path, JournalCondition.PENDING, why, state)
 
 
@@ -88,6 +89,8 @@ def recover(paths: ProxyPaths) -> list[Recovery]:
             archive(path, paths)
             continue
         if item.condition is JournalCondition.REFUSED:
+            if not os.path.lexists(path):
+                continue  # its owner has archived it meanwhile
             done.append(Recovery(str(path), RecoveryOutcome.REFUSED, item.reason))
             continue
         recovery = recover_one(str(path))

@@ -16,32 +16,35 @@ from pathlib import Path
 PRIVATE_FILE = 0o600
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, durably. Raises OSError; the old file then stays."""
+def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Replace `path` by `data`, durably unless `sync` is False (it then survives our death, not
+    that of the machine). Raises OSError; the old file then stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)  # of a process that died and had this pid
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         try:
             write_all(fd, data)
-            os.fsync(fd)
+            if sync:
+                os.fsync(fd)
         finally:
             os.close(fd)
         os.rename(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if sync:
+        sync_folder(path.parent)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` in UTF-8, durably. Raises OSError."""
-    write_bytes(path, text.encode())
+def write_text(path: Path, text: str, *, sync: bool = True) -> None:
+    """Replace `path` by `text` in UTF-8, as `write_bytes`. Raises OSError."""
+    write_bytes(path, text.encode(), sync=sync)
 
 
-def write_json(path: Path, data: object) -> None:
-    """Replace `path` by `data` as JSON that a person can read, durably. Raises OSError."""
-    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+def write_json(path: Path, data: object, *, sync: bool = True) -> None:
+    """Replace `path` by `data` as JSON that a person can read, as `write_bytes`. Raises OSError."""
+    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n", sync=sync)
 
 
 @contextmanager

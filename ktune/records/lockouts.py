@@ -1,13 +1,18 @@
 """What is refused for a while: a policy after its rollback, a whole scope after an emergency.
 
-`lockouts.json` in the state folder. Standard library only (`status` reads it).
+`lockouts.json` in the state folder. Who is about to restore *announces* a lock-out first, in the
+runtime folder: that is memory, so it can't wait for a disk that the workload saturates, and a death
+between the restore and the record loses nothing. Readers see both; the next change of the record
+takes announced ones in. Standard library only (`status` reads it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from ktune.errors import RefusedError
 from ktune.records import atomic, clock
@@ -16,6 +21,7 @@ from ktune.records.paths import StatePaths
 from ktune.records.stored import read_record
 
 _FILE = "lockouts.json"
+_ANNOUNCED = "lockouts"
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class Lockout:
     """`digest` empty: nothing may be applied or tuned in the scope (emergency).
 
     `scope` is `host` or `netns:COOKIE`; `boot_id` belongs to namespaces, which end with the boot.
+    `place` is the scope as people know it (`netns:PATH`).
     """
 
     scope: str
@@ -32,6 +39,12 @@ class Lockout:
     why: str
     since: str
     until: str
+    place: str = ""
+
+    @property
+    def where(self) -> str:
+        """The scope, for people."""
+        return self.place or self.scope
 
     @property
     def emergency(self) -> bool:
@@ -39,6 +52,14 @@ class Lockout:
 
     def over(self, now: datetime) -> bool:
         return clock.moment(self.until) <= now
+
+
+@dataclass(frozen=True)
+class _Announced:
+    """`state`: the folder that it will be kept in."""
+
+    state: str
+    lockout: Lockout
 
 
 def scope_name(cookie: int | None) -> str:
@@ -50,29 +71,41 @@ def read_lockouts(paths: StatePaths, now: datetime | None = None) -> list[Lockou
     """Those that still hold.
 
     Raises:
-        RecordError: the file can't be understood: refusing is safer than forgetting.
+        RecordError: a file can't be understood: refusing is safer than forgetting.
     """
-    found = read_record(tuple[Lockout, ...], paths.state / _FILE) or ()
+    recorded = list(read_record(tuple[Lockout, ...], paths.state / _FILE) or ())
+    announced = [item for file in _announcements(paths) for item in _read_announced(paths, file)]
+    known = {(item.scope, item.digest) for item in announced}
     moment = now or datetime.now(UTC)
-    return [item for item in found if not item.over(moment)]
+    found = [item for item in recorded if (item.scope, item.digest) not in known]
+    return [item for item in (*found, *announced) if not item.over(moment)]
 
 
-def lock_out(
-    paths: StatePaths,
-    *,
-    scope: str,
-    boot_id: str,
-    digest: str,
-    subject: str,
-    why: str,
-    for_s: float,
+def made(
+    *, scope: str, boot_id: str, digest: str, subject: str, why: str, for_s: float, place: str = ""
 ) -> Lockout:
-    """Add one, durably. Raises OSError."""
+    """One that begins now."""
     now = datetime.now(UTC)
     until = clock.stamp(now + timedelta(seconds=for_s))
-    made = Lockout(scope, boot_id, digest, subject, why, clock.stamp(now), until)
-    _keep(paths, lambda item: (item.scope, item.digest) != (scope, digest), made)
-    return made
+    return Lockout(scope, boot_id, digest, subject, why, clock.stamp(now), until, place)
+
+
+def announce(paths: StatePaths, lockout: Lockout) -> None:
+    """It holds from now on, before the act that it is about; `keep` makes it last.
+
+    Raises OSError.
+    """
+    folder = paths.runtime / _ANNOUNCED
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = zlib.crc32(f"{paths.state}\n{lockout.scope}\n{lockout.digest}".encode())
+    announced = _Announced(str(paths.state), lockout)
+    atomic.write_json(folder / f"{name:08x}.json", encode(announced), sync=False)
+
+
+def keep(paths: StatePaths, lockout: Lockout) -> None:
+    """Record it, durably. Raises OSError."""
+    same = (lockout.scope, lockout.digest)
+    _change(paths, lambda item: (item.scope, item.digest) != same, lockout)
 
 
 def end_emergency(paths: StatePaths, scope: str | None = None) -> list[Lockout]:
@@ -83,7 +116,7 @@ def end_emergency(paths: StatePaths, scope: str | None = None) -> list[Lockout]:
         if item.emergency and (scope is None or item.scope == scope)
     ]
     if ended:
-        _keep(paths, lambda item: item not in ended)
+        _change(paths, lambda item: item not in ended)
     return ended
 
 
@@ -102,15 +135,27 @@ def refuse_in_emergency(paths: StatePaths, scope: str, boot_id: str) -> None:
     held = refusing(paths, scope=scope, boot_id=boot_id)
     if held is not None:
         raise RefusedError(
-            f"emergency in {held.scope} since {held.since}, until {held.until}: {held.why}",
+            f"emergency in {held.where} since {held.since}, until {held.until}: {held.why}",
             hint=f"end it by hand: {paths.command('recover', '--end-emergency')}",
         )
 
 
-def _keep(
-    paths: StatePaths, wanted: Callable[[Lockout], bool], *more: Lockout
-) -> Sequence[Lockout]:
+def _change(paths: StatePaths, wanted: Callable[[Lockout], bool], *more: Lockout) -> None:
+    """Announced ones are on record afterwards, or ended."""
     with atomic.exclusive(paths.state):  # watches of several scopes may roll back at once
+        files = [file for file in _announcements(paths) if _read_announced(paths, file)]
         kept = [*filter(wanted, read_lockouts(paths)), *more]
         atomic.write_json(paths.state / _FILE, encode(tuple(kept)))
-    return kept
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+def _announcements(paths: StatePaths) -> list[Path]:
+    return sorted((paths.runtime / _ANNOUNCED).glob("*.json"))
+
+
+def _read_announced(paths: StatePaths, file: Path) -> list[Lockout]:
+    """The lock-out, if it belongs to this state folder: the runtime folder is everybody's."""
+    found = read_record(_Announced, file)
+    ours = found is not None and found.state == str(paths.state)
+    return [found.lockout] if found is not None and ours else []

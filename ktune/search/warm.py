@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ktune.kernel.values import Value
+from ktune.kernel.wording import counted
 from ktune.search.space import Space
 from ktune.search.trials import key_of
 
@@ -57,7 +58,9 @@ def taken(
             key = key_of(warm.assignment)
             if key not in found or found[key].score < warm.score:
                 found[key] = warm
-        notes.append(f"{source}: {len(rows)} settings, {len(best)} fit and claim a gain{said}")
+        notes.append(
+            f"{source}: {counted(len(rows), 'setting')}, {len(best)} fit and claim a gain{said}"
+        )
     ordered = sorted(found.values(), key=lambda warm: -warm.score)
     return tuple(ordered[:most]), tuple(notes)
 

@@ -40,7 +40,7 @@ def test_a_level_that_breaks_under_a_watched_policy_rolls_it_back(
         safety = "{slo: [{metric: setting, at_most: 50}]}"
         profile.write_text(live_profile(netns.path, service.pid, port, safety))
         watch = subprocess.Popen(
-            cli.argv("watch", policy, "--profile", profile, "--netns", netns.path),
+            cli.argv("watch", policy, "--yes", "--profile", profile, "--netns", netns.path),
             cwd=HOME,
             env=cli.environment(),
             stdin=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ import pytest
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.policy.scope import cookie_of
 from ktune.proxy.locks import scope_lock
-from ktune.records.lockouts import lock_out
+from ktune.records.lockouts import keep, made
 from tests.policy import support
 
 
@@ -108,8 +108,9 @@ def test_a_dead_lease_is_pending_in_status_and_restored_by_recover(cli, paths, n
 
 def test_a_dry_run_names_the_emergency_that_would_be_ended(cli, paths):
     paths.state.mkdir(mode=0o700, exist_ok=True)
-    lock_out(
-        paths, scope="host", boot_id="", digest="", subject="fast", why="it went slow", for_s=60
+    keep(
+        paths,
+        made(scope="host", boot_id="", digest="", subject="fast", why="it went slow", for_s=60),
     )
     done = cli("recover", "--end-emergency", "--dry-run")
     assert done.code == 0

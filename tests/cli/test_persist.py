@@ -14,7 +14,7 @@ from ktune.modes.machine import Mode
 from ktune.policy.load import load_policy
 from ktune.policy.persisted import read_boot
 from ktune.policy.units import APPLY_UNIT, WATCH_UNIT
-from ktune.records.lockouts import end_emergency, lock_out
+from ktune.records.lockouts import end_emergency, keep, made
 from tests.conftest import RUNTIME, HostKnobs
 from tests.policy.support import edited, policy_text
 
@@ -260,7 +260,7 @@ def watch(host: Host, sign: str, *words: str) -> Ran:
     """A real watch with a workload that the knob makes faster (+) or slower (-)."""
     profile = host.folder / "speed.yaml"
     profile.write_text(PROFILE.replace("SIGN", sign))
-    return host("watch", *words, "--profile", profile, *QUICK)
+    return host("watch", *words, "--yes", "--profile", profile, *QUICK)
 
 
 @pytest.mark.full
@@ -321,8 +321,9 @@ def test_a_locked_out_policy_waits_for_a_boot_after_its_time(host: Host, settled
     """The boot in which it was refused is not held against it."""
     host.persist(settled)
     host.reboot(setting="1")
-    lock_out(
-        host.paths, scope="host", boot_id="", digest="", subject="x", why="oom kills", for_s=3600
+    keep(
+        host.paths,
+        made(scope="host", boot_id="", digest="", subject="x", why="oom kills", for_s=3600),
     )
     done = host("apply", "--boot")
     assert (done.code, host.live) == (4, "1")

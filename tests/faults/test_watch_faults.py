@@ -20,7 +20,7 @@ import pytest
 
 from tests.faults import resources
 from tests.faults.commands import FIN, RATE, Bench
-from tests.faults.tracer import HeldAtFork
+from tests.faults.tracer import HeldAtFork, HeldAtRename, HeldAtWrite
 from tests.faults.watched import (
     GUILTY,
     IDLE,
@@ -225,6 +225,82 @@ def test_death_while_rolling_back_leaves_nothing_half_done(
         shutil.rmtree(watched.folder())
 
 
+def test_killed_between_the_restore_and_its_records_the_policy_is_refused(
+    watched: Watched,
+) -> None:
+    """The knobs are first: what is refused was announced before, in memory."""
+    watched.bench.hook(GUILTY)
+    running = watched.until_told("WatchStarted")
+    with HeldAtWrite(running.pid, "/modes.jsonl") as held:
+        held.wait()
+        running.kill()
+    assert watched.live == watched.baseline
+    assert "Regressed" not in told(watched)
+    (lockout,) = watched.status["lockouts"]
+    assert "worse than at the baseline" in lockout["why"]
+    assert lockout["place"] == f"netns:{watched.net.ref.netns}"
+    again = watched.run(*QUICK)
+    assert again.code == 4 and "was rolled back" in again.err
+
+
+def test_killed_between_the_verdict_and_the_restore_the_next_watch_restores(
+    watched: Watched,
+) -> None:
+    watched.bench.hook(GUILTY)
+    running = watched.until_told("WatchStarted")
+    with HeldAtRename(running.pid, "/lockouts/") as held:
+        held.wait()
+        running.kill()
+    wait_until(lambda: watched.live == POLICY)
+    done = watched.run(*QUICK)
+    assert done.code == 8, done.err
+    assert "a watch decided so and died" in done.err
+    assert watched.live == watched.baseline
+    assert watched.status["policies"] == []
+    assert watched.run(*QUICK).code == 4
+
+
+def test_killed_between_commit_and_archive_no_journal_is_left_behind(watched: Watched) -> None:
+    """Somebody writes a knob; the watch puts the policy in force again, by a lease that it
+    commits."""
+    running = watched.until_idle()
+    with HeldAtRename(running.pid, "/journal/archive/", after=False) as held:
+        watched.net.write(RATE, "1234")
+        held.wait()
+        running.kill()
+    assert watched.live == POLICY
+    journals = watched.bench.state / "journal"
+    assert len(list(journals.glob("*.journal"))) == 2
+    assert watched.bench.run("recover").code == 0
+    assert len(list(journals.glob("*.journal"))) == 1
+    assert watched.live == POLICY
+    assert watched.bench.run("rollback").code == 0
+    assert watched.live == watched.baseline
+
+
+def test_an_error_after_the_commit_says_that_the_policy_is_in_force(watched: Watched) -> None:
+    (watched.bench.state / "watches").write_text("no folder")
+    done = watched.run(*QUICK)
+    assert done.code == 1
+    assert "is in force, and nothing watches it; undo: " in done.err
+    assert "rollback" in done.err
+    assert watched.live == POLICY
+
+
+def test_a_policy_that_is_not_in_force_is_shown_and_asked_about(watched: Watched) -> None:
+    words = [word for word in watched.words(*IDLE) if word != "--yes"]
+    done = watched.bench.run(*words)
+    assert done.code == 2
+    assert "no terminal to ask on" in done.err
+    assert FIN in done.out and "->" in done.out
+    assert watched.live == watched.baseline
+    assert watched.bench.run("apply", str(watched.file), "--yes").code == 0
+    running = watched.bench.start(*words)
+    wait_until(lambda: watched.pairs >= 1 or not running.alive, 60)
+    running.signal(signal.SIGTERM)
+    assert running.end().code == 143
+
+
 # --- what measures is gone ------------------------------------------------------------------------
 
 
@@ -252,7 +328,7 @@ def test_a_program_that_can_never_run_is_no_emergency(watched: Watched) -> None:
     text = watched.bench.profile.read_text()
     profile = watched.bench.folder / "tool.yaml"
     profile.write_text(text.replace("- sh\n", f"- {tool}\n", 1))
-    words = ("watch", str(watched.file), "--profile", str(profile), *QUICK)
+    words = ("watch", str(watched.file), "--yes", "--profile", str(profile), *QUICK)
     running = watched.bench.start(*words)
     wait_until(lambda: watched.pairs >= 1 or not running.alive, 60)
     tool.unlink()
@@ -322,7 +398,7 @@ def test_a_service_that_restarts_costs_pairs_and_the_watch_finds_it_again(
 ) -> None:
     profile = tmp_path / "attached.yaml"
     profile.write_text(ATTACHED.replace("SCOPE", f"{{netns: {watched.net.ref.netns}}}"))
-    words = ("watch", str(watched.file), "--profile", str(profile), *QUICK)
+    words = ("watch", str(watched.file), "--yes", "--profile", str(profile), *QUICK)
     with service(tmp_path, watched.net):
         running = watched.bench.start(*words)
         wait_until(lambda: watched.pairs >= 1 or not running.alive, 60)
@@ -497,10 +573,7 @@ def lines(watched: Watched) -> list[dict]:
 
 
 def told(watched: Watched) -> list[str]:
-    try:
-        return watched.events()
-    except (ValueError, OSError):
-        return []  # not there yet
+    return watched.events_so_far()
 
 
 def active(watched: Watched) -> bool:

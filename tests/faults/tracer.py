@@ -25,8 +25,8 @@ _OPTION_SYSGOOD, _OPTION_FAMILY = 1, 2 | 4 | 8 | 16
 _WALL = 0x40000000
 _ENTRY, _EXIT = 1, 2
 _NUMBERS = {
-    "x86_64": {"write": 1, "open": 2, "sendto": 44, "clone": 56, "openat": 257},
-    "aarch64": {"write": 64, "openat": 56, "sendto": 206, "clone": 220},
+    "x86_64": {"write": 1, "open": 2, "sendto": 44, "clone": 56, "rename": 82, "openat": 257},
+    "aarch64": {"write": 64, "openat": 56, "sendto": 206, "clone": 220, "rename": 38},
 }[platform.machine()]
 _CLONE_VM = 0x100
 """Not a fork: a thread, or the moment before an exec (posix_spawn, subprocess)."""
@@ -147,6 +147,18 @@ class HeldAtFork(HeldAtWrite):
 
     def _is_meant(self, info: _Info) -> bool:
         return not info.arguments[0] & _CLONE_VM
+
+
+class HeldAtRename(HeldAtWrite):
+    """Holds the main thread of `pid` when it has renamed a file to a path that contains `part`, or
+    is about to."""
+
+    def __init__(self, pid: int, part: str, *, after: bool = True) -> None:
+        super().__init__(pid, part, after=after, call="rename")
+
+    def _is_meant(self, info: _Info) -> bool:
+        target = 1 if platform.machine() == "x86_64" else 3  # rename(2), renameat(2)
+        return self._suffix in _text(self._pid, info.arguments[target])
 
 
 def opened_files(*argv: str) -> list[Opened]:

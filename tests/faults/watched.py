@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class Watched:
         return (self.bench.folder / "reached").exists()
 
     def words(self, *more: str) -> tuple[str, ...]:
-        return ("watch", str(self.file), "--profile", str(self.bench.profile), *more)
+        return ("watch", str(self.file), "--yes", "--profile", str(self.bench.profile), *more)
 
     def start(self, *more: str) -> Running:
         return self.bench.start(*self.words(*(more or QUICK)))
@@ -78,6 +79,13 @@ class Watched:
         wait_until(lambda: self.live == POLICY)
         return running
 
+    def until_told(self, event: str) -> Running:
+        """A watch whose machine has heard of the event."""
+        running = self.start(*QUICK)
+        wait_until(lambda: event in self.events_so_far() or not running.alive, 60)
+        assert running.alive, running.end().err
+        return running
+
     @property
     def status(self) -> Any:
         return self.bench.run("status", "--json").json
@@ -85,8 +93,6 @@ class Watched:
     @property
     def record(self) -> Any:
         """The watch as its file says; None before its first change."""
-        import json
-
         found = list((self.bench.state / "watches").glob("*/watch.json"))
         return json.loads(found[0].read_text()) if found else None
 
@@ -102,10 +108,14 @@ class Watched:
 
     def events(self) -> list[str]:
         """Names of the events that the mode machine was told."""
-        import json
-
         (file,) = (self.bench.state / "watches").glob("*/modes.jsonl")
         return [json.loads(line)["event"] for line in file.read_text().splitlines()]
+
+    def events_so_far(self) -> list[str]:
+        try:
+            return self.events()
+        except (ValueError, OSError):
+            return []  # not there yet
 
     def folder(self) -> Path:
         (found,) = (self.bench.state / "watches").iterdir()

@@ -22,12 +22,8 @@ from ktune.modes.watch.adaptive import Adaptive
 from ktune.modes.watch.clocks import Clocks, TimeKeeper
 from ktune.modes.watch.diary import Diary, open_diary
 from ktune.modes.watch.holder import Holder
-from ktune.modes.watch.run import (
-    Subject,
-    WatchOptions,
-    find_subject,
-    holding,
-)
+from ktune.modes.watch.run import holding
+from ktune.modes.watch.subject import Subject, WatchOptions, find_subject
 from ktune.modes.watch.watcher import Watcher
 from ktune.policy import stack
 from ktune.policy.apply import apply, plan_apply

@@ -31,7 +31,7 @@ from ktune.modes.prepare import (
 )
 from ktune.modes.run import RunOptions, resume_study, tune_loaded
 from ktune.modes.settings import guardrails_of, settings_of
-from ktune.modes.stage import Stage, stage
+from ktune.modes.stage import Stage, held_scope, stage
 from ktune.profile.load import load_profile, parse_profile
 from ktune.profile.locate import profile_argument
 from ktune.profile.model import Profile
@@ -82,7 +82,8 @@ def tune_contexts(
     """Find a setting for each phase and what tells the phases apart. Raises KtuneError."""
     profile = load_profile(profile_argument(argument), state_dir=str(paths.state))
     phases_of(profile)
-    plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
+    with held_scope(profile, paths):
+        plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
     settings = settings_of(profile, options.overrides, drawn_seed=secrets.randbelow(2**31))
     study = Study.create(paths, manifest_of(plan, settings, argument), under=paths.contexts)
     observe(Note(f"contexts {study.id}, seed {settings.seed}"))
@@ -104,7 +105,8 @@ def resume_contexts(
     profile = parse_profile(
         manifest.profile_text.encode(), file=f"contexts {name}", state_dir=str(paths.state)
     )
-    plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
+    with held_scope(profile, paths):
+        plan = prepare_plan(profile, paths, observe, coexist=options.coexist)
     refuse_changed("contexts", manifest, plan)
     study.resume()
     overrides = replace(options.overrides, seed=manifest.seed, sampler=manifest.sampler)
@@ -191,7 +193,13 @@ def _common_baseline(run: _Run, results: Sequence[PhaseResult]) -> Assignment:
 def _look_at(run: _Run, name: str, assignments: Sequence[Assignment]) -> None:
     """Some windows of a phase under each assignment, in random order."""
     profile = in_phase(run.profile, name)
-    plan = prepare_plan(profile, run.paths, _silent, coexist=run.options.coexist)
+    with held_scope(profile, run.paths):
+        plan = prepare_plan(profile, run.paths, _silent, coexist=run.options.coexist)
+        _measure_looks(run, name, plan, assignments)
+
+
+def _measure_looks(run: _Run, name: str, plan: Plan, assignments: Sequence[Assignment]) -> None:
+    profile = plan.profile
     request = LeaseRequest(
         f"{run.study.id}-{name}", f"tune {profile.name}: looks at {name}", str(history.actor())
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from ktune.evidence.guard import worse_by
 from ktune.kernel.namespaces import boot_id
+from ktune.kernel.wording import counted
 from ktune.modes.events import Event, WatchPhase
 from ktune.modes.machine import Mode, State
 from ktune.modes.watch.guarding import (
@@ -181,12 +182,19 @@ def evidence_lines(guarding: Guarding, spec: WatchSpec) -> tuple[str, ...]:
         alarm = log_alarm(guarding)
         value = math.exp(alarm) if alarm > -math.inf else 0.0
         return (
-            f"{guarding.steady_pairs} pairs in the steady state, detector {value:.3g} "
+            f"{counted(guarding.steady_pairs, 'pair')} in the steady state, detector {value:.3g} "
             f"(alarm at {spec.guard.mean_pairs:g})",
         )
-    lines = [f"probation: {guarding.counted} of {spec.guard.probation_pairs} pairs"]
-    if guarding.counted >= spec.guard.probation_pairs and unshown(guarding, spec.guard):
-        lines[0] += "; it goes on: begun anew so often that no test could have found a regression"
+    planned, done = spec.guard.probation_pairs, counted(guarding.counted, "pair")
+    if guarding.counted < planned:
+        lines = [f"probation: {guarding.counted} of {counted(planned, 'pair')}"]
+    elif unshown(guarding, spec.guard):
+        lines = [
+            f"probation: {done} ({planned} planned); it goes on: begun anew so often that no test "
+            "could have found a regression"
+        ]
+    else:
+        lines = [f"probation: {done} ({planned} planned)"]
     for item in standing(guarding, spec.guard).metrics.values():
         if item.mean is not None:
             share = worse_by(item.mean, spec.guard.directions[item.metric])

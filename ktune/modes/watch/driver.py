@@ -8,7 +8,8 @@ short: a rollback is always finished together with its lock-out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ktune.errors import ExitCode, KtuneError
@@ -35,8 +36,11 @@ from ktune.policy.hooks import fire
 from ktune.policy.rollback import NotRecorded
 from ktune.profile.configuration import HookEvent
 from ktune.records import lockouts
+from ktune.records.lockouts import Lockout
 from ktune.records.paths import StatePaths
 from ktune.report.progress import Note, Observer
+
+_REFUSING = (Command.LOCK_OUT, Command.REFUSE_ALL)
 
 
 @dataclass
@@ -94,12 +98,15 @@ class Driver:
     def handle(self, event: Event) -> None:
         """Step, restore if that is what it says, write down, obey the rest.
 
-        The restore comes first: the disk may be what the workload saturates.
+        The restore comes before the records: the disk may be what the workload saturates. Lock-outs
+        are announced before it, in memory: death in between must not forget them.
         """
         before = self.state
         self.state, commands = step(before, event)
+        refused = {item: self._lockout(item) for item in commands if item in _REFUSING}
         failed = None
         if Command.RESTORE_BASELINE in commands:
+            self._announce(refused.values())
             failed = self._restore(self.state.reason)
         self.diary.transition(before, event, self.state)
         if self.state != before:
@@ -107,12 +114,15 @@ class Driver:
             self.observe(Note(f"{self.state.mode.value}{phase}: {self.state.reason}"))
         if failed is not None:
             self._not_restored(failed)
-            commands = [item for item in commands if item is Command.LOCK_OUT]
+            commands = [item for item in commands if item is Command.LOCK_OUT]  # the rest is done
         restored = Command.RESTORE_BASELINE in commands and failed is None
         for command in commands:
             if command is Command.RELEARN:  # a search of its own: people hear of the rest before
                 restored = self._tell_hooks(before, restored=restored)
-            self._obey(command, event)
+            if command in refused:
+                self._lock_out(refused[command])
+            else:
+                self._obey(command, event)
         self._tell_hooks(before, restored=restored)
         if self.until_settled and self.state.phase is WatchPhase.STEADY:
             self.over = True
@@ -122,10 +132,6 @@ class Driver:
         match command:
             case Command.APPLY_POLICY:
                 self._reapply(event, why)
-            case Command.LOCK_OUT:
-                self._lock_out(self.spec.identity.digest, self.spec.lock_out_s, why)
-            case Command.REFUSE_ALL:
-                self._lock_out("", self.spec.quiet_s, why)
             case Command.RESTART_TEST:
                 self._restart(event)
             case Command.KEEP_FOREIGN:
@@ -186,18 +192,27 @@ class Driver:
         if isinstance(event, ForeignWrite):
             self.observe(Note("the policy's values are in force again"))
 
-    def _lock_out(self, digest: str, for_s: float, why: str) -> None:
-        identity = self.spec.identity
+    def _lockout(self, command: Command) -> Lockout:
+        """Of the policy, or of the scope as a whole."""
+        identity, whole = self.spec.identity, command is Command.REFUSE_ALL
+        return lockouts.made(
+            scope=lockouts.scope_name(identity.scope.cookie),
+            boot_id=identity.scope.boot_id,
+            digest="" if whole else identity.digest,
+            subject=identity.policy,
+            why=self.state.reason,
+            for_s=self.spec.quiet_s if whole else self.spec.lock_out_s,
+            place=identity.scope.text,
+        )
+
+    def _announce(self, refused: Iterable[Lockout]) -> None:
+        for lockout in refused:
+            with suppress(OSError):  # nothing may stand before the restore; `_lock_out` tells
+                lockouts.announce(self.paths, lockout)
+
+    def _lock_out(self, lockout: Lockout) -> None:
         try:
-            lockouts.lock_out(
-                self.paths,
-                scope=lockouts.scope_name(identity.scope.cookie),
-                boot_id=identity.scope.boot_id,
-                digest=digest,
-                subject=identity.policy,
-                why=why,
-                for_s=for_s,
-            )
+            lockouts.keep(self.paths, lockout)
         except (KtuneError, OSError) as error:
             self.alert(f"the lock-out could not be recorded: {error}")
 

@@ -20,6 +20,7 @@ from ktune.evidence.guard import (
     worse_by,
 )
 from ktune.evidence.pairs import Direction
+from ktune.kernel.wording import counted
 from ktune.modes.events import ContextChanged, Event, ProbationPassed, Regressed, WatchPhase
 
 MAX_BEGINS = 1000
@@ -200,7 +201,7 @@ def _on_probation(
     if tests.counted >= settings.probation_pairs and not unshown(tests, settings):
         passed = begun(WatchPhase.STEADY, draws=tests.draws)
         return replace(passed, void=tests.void), ProbationPassed(
-            f"{tests.counted} pairs without a regression"
+            f"{counted(tests.counted, 'pair')} without a regression"
         )
     return tests, None
 

@@ -22,6 +22,7 @@ from ktune.policy import stack
 from ktune.policy.live import read_live
 from ktune.policy.rollback import roll_back
 from ktune.policy.scope import ScopeIdentity, cookie_of
+from ktune.policy.settle import WAY_BACK
 from ktune.policy.stack import StackEntry
 from ktune.proxy.client import Lease, LeaseRequest, open_lease
 from ktune.proxy.model import ApplyReport, LeaseTunable
@@ -93,9 +94,12 @@ class CommittedHolder:
         """Raises NotInForce."""
         with self._lease(why) as lease:
             put(lease, self.spec.policy, why)
-            journal = lease.commit({"policy": self._entry.name, "why": why})
-        # The way back is on record since the policy's own apply: this one leads nowhere.
-        archive(Path(journal), self._paths)
+            note = {"policy": self._entry.name, "why": why, WAY_BACK: self._entry.journal}
+            journal = lease.commit(note)
+        # The way back is on record since the policy's own apply: this one leads nowhere. Whoever
+        # kills us here leaves it to the next `settle`.
+        with suppress(FileNotFoundError):
+            archive(Path(journal), self._paths)
 
     def roll_back(self, why: str) -> None:
         """Raises KtuneError: a knob is not back."""

@@ -21,8 +21,8 @@ from ktune.measure.scope import EphemeralScope
 from ktune.measure.window import Poll, Validity, WindowResult
 from ktune.modes.watch.adaptive import Adaptive, InContext, begun
 from ktune.modes.watch.holder import LeasedHolder
-from ktune.modes.watch.run import Subject, spec_of
 from ktune.modes.watch.spec import WatchedKnob
+from ktune.modes.watch.subject import Subject, spec_of
 from ktune.policy.tree import Chosen, Question, Switching
 from ktune.proxy.client import LeaseRequest, open_lease
 from ktune.proxy.model import LeaseTunable
@@ -197,6 +197,7 @@ def test_killed_while_a_leaf_is_in_force_the_guardian_restores_the_baseline(
         world.paths.ensure()
         command = [sys.executable, "-m", "ktune", f"--state-dir={world.paths.state}", "watch"]
         more = [str(world.file), "--netns", scope.ref.netns, "--quiet", "--probation-every", "1h"]
+        more.append("--yes")
         process = subprocess.Popen(
             [*command, *more], env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path / "run")}
         )
