@@ -23,16 +23,21 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
 def run(args: Namespace) -> int:
     """Examine the host."""
     from ktune.measure.guardrails.doctor import guardrail_findings
+    from ktune.policy.configuration_probe import configuration_findings
     from ktune.policy.probes import Answer, examine
     from ktune.records.codec import encode
 
-    findings = [*examine(state_paths(args)), *guardrail_findings()]
+    findings = [
+        *examine(state_paths(args)),
+        *configuration_findings(),
+        *guardrail_findings(),
+    ]
     if args.json:
         print_json([encode(item) for item in findings])
         return ExitCode.OK
     say(*table((item.answer.value, item.name, item.detail) for item in findings))
     missing = [item for item in findings if item.answer is not Answer.WORKS]
     if missing:
-        say("", "What is missing or works partly is used for:")
+        say("", "What is broken, missing or works partly is used for:")
         say(*table((item.name, item.used_for) for item in missing))
     return ExitCode.OK

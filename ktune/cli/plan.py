@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table, warn
@@ -13,6 +14,7 @@ from ktune.errors import ExitCode
 if TYPE_CHECKING:
     from ktune.measure.guardrails.watch import Watchability
     from ktune.profile.plan import Plan, PlannedKnob
+    from ktune.profile.run_rules import RunRules
     from ktune.profile.space import Dimension
 
 
@@ -39,6 +41,7 @@ def run(args: Namespace) -> int:
     from ktune.profile.host import host_facts
     from ktune.profile.load import load_profile
     from ktune.profile.resolve import resolve
+    from ktune.profile.run_rules import run_rules
     from ktune.proxy.recover import pending
 
     facts = host_facts()
@@ -46,19 +49,22 @@ def run(args: Namespace) -> int:
     profile = load_profile(
         locate.profile_argument(args.profile), facts=facts, state_dir=str(paths.state)
     )
-    plan = resolve(profile, load_catalog(), facts, metric_hosts=configuration().metric_hosts)
+    here = configuration()
+    plan = resolve(profile, load_catalog(), facts, metric_hosts=here.metric_hosts)
     left_behind = [item for item in pending(paths) if item.condition.value == "pending"]
     guardrails = guardrails_of(profile.safety, workload=profile.workload).survey()
+    rules = run_rules(profile, datetime.now(UTC), approval_here=here.approval == "required")
     if args.json:
         print_json(
             {
                 **plan.to_json(),
                 "guardrails": [asdict(item) for item in guardrails],
+                "rules": rules.to_json(),
                 "pending": [str(item.path) for item in left_behind],
             }
         )
         return ExitCode.OK
-    say(*plan_lines(plan, guardrails))
+    say(*plan_lines(plan, guardrails, rules))
     for item in left_behind:
         warn(f"pending: a run that died left values in force ({item.path}): {item.reason}")
     if left_behind:
@@ -66,8 +72,9 @@ def run(args: Namespace) -> int:
     return ExitCode.OK
 
 
-def plan_lines(plan: Plan, guardrails: Iterable[Watchability] = ()) -> Iterator[str]:
+def plan_lines(plan: Plan, guardrails: Iterable[Watchability], rules: RunRules) -> Iterator[str]:
     """The plan for people."""
+    from ktune.profile.run_rules import rule_lines
     from ktune.profile.units import format_duration
 
     profile, host = plan.profile, plan.host
@@ -88,6 +95,8 @@ def plan_lines(plan: Plan, guardrails: Iterable[Watchability] = ()) -> Iterator[
         (f"{tuner.name} (pid {tuner.pid})" for tuner in plan.tuners),
     )
     yield from _section("Guardrails", map(guardrail_line, guardrails))
+    if profile.workload is not None:
+        yield from _section("Kept to", rule_lines(rules))
     yield from _section("Notes", plan.notes)
     yield ""
     if profile.workload is None:

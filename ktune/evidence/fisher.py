@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from ktune.evidence.quantile import quantile_above_zero
+
 _TINY = 1e-300
 
 
@@ -33,20 +35,7 @@ def f_quantile(probability: float, above: float, below: float) -> float:
     """The x with P(F <= x) = probability, by bisection on `f_cdf` (it is monotone)."""
     if not 0 < probability < 1:
         raise ValueError(f"a probability lies between 0 and 1, got {probability}")
-    low, high = 0.0, 1.0
-    while f_cdf(high, above, below) < probability:
-        low, high = high, high * 2
-        if high > 1e12:
-            raise ValueError(f"probability {probability} is too close to 1")
-    for _ in range(200):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        if f_cdf(middle, above, below) < probability:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+    return quantile_above_zero(lambda x: f_cdf(x, above, below), probability)
 
 
 def _beta(x: float, a: float, b: float) -> float:

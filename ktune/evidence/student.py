@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from ktune.evidence.quantile import quantile_above_zero
+
 
 def t_cdf(t: float, freedom: int) -> float:
     """P(T <= t) with `freedom` degrees of freedom.
@@ -36,20 +38,7 @@ def t_quantile(probability: float, freedom: int) -> float:
         raise ValueError(f"a probability lies between 0 and 1, got {probability}")
     if probability < 0.5:
         return -t_quantile(1 - probability, freedom)
-    low, high = 0.0, 1.0
-    while t_cdf(high, freedom) < probability:
-        low, high = high, high * 2
-        if high > 1e12:
-            raise ValueError(f"probability {probability} is too close to 1")
-    for _ in range(200):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        if t_cdf(middle, freedom) < probability:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+    return quantile_above_zero(lambda x: t_cdf(x, freedom), probability)
 
 
 def _cosine_sum(cosine: float, freedom: int, *, first: float) -> float:

@@ -8,6 +8,23 @@ import subprocess
 from typing import Any
 
 
+def close_and_wait(process: subprocess.Popen[Any], patience_s: float) -> None:
+    """Close its pipes, which tells it to end, and wait; killed when it takes too long."""
+    close_pipes(process)
+    try:
+        wait_for(process, patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def close_pipes(process: subprocess.Popen[Any]) -> None:
+    """Close its standard input and output."""
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
+
+
 def wait_for(process: subprocess.Popen[Any], timeout_s: float) -> int:
     """Its exit status, as soon as it has ended (pidfd_open(2)).
 

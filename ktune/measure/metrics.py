@@ -102,14 +102,20 @@ def plausible(spec: MetricSpec, value: float) -> float:
     """The value when it is inside its plausible range. Raises MetricError."""
     value = _finite(spec, value)
     if spec.plausible is not None:
-        low, high = spec.plausible
-        if not low <= value <= high:
-            unit = f" {spec.unit}" if spec.unit else ""
-            raise MetricError(
-                f"metric {spec.name} = {value:g}{unit} is not plausible "
-                f"(expected {low:g} to {high:g}{unit})"
-            )
+        refuse_implausible(spec.name, value, spec.plausible, spec.unit)
     return value
+
+
+def refuse_implausible(
+    name: str, value: float, plausible: tuple[float, float], unit: str | None
+) -> None:
+    """Raises MetricError: the value lies outside the limits that its metric declares."""
+    low, high = plausible
+    if not low <= value <= high:
+        said = f" {unit}" if unit else ""
+        raise MetricError(
+            f"metric {name} = {value:g}{said} is not plausible (expected {low:g} to {high:g}{said})"
+        )
 
 
 def walk(spec: MetricSpec, document: Any, path: str) -> Any:

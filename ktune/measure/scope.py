@@ -18,7 +18,7 @@ from typing import Self
 from ktune.errors import KtuneError, RefusedError
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.kernel.tunable import sysctl_path
-from ktune.kernel.waiting import wait_for
+from ktune.kernel.waiting import close_and_wait, close_pipes
 from ktune.measure.child import program
 
 _READY_S = 10.0
@@ -125,18 +125,12 @@ class EphemeralScope:
         holder, self._holder = self._holder, None
         if holder is None:
             return
-        for stream in (holder.stdin, holder.stdout):
-            if stream is not None:
-                stream.close()
         if self._kept:
+            close_pipes(holder)
             # Ours to reap no longer: it outlives us. Tell subprocess not to warn about it.
             holder.returncode = 0
             return
-        try:
-            wait_for(holder, 2.0)
-        except subprocess.TimeoutExpired:
-            holder.kill()
-            holder.wait()
+        close_and_wait(holder, 2.0)
 
 
 def end_kept(pid: int, cookie: int) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ktune.errors import ExitCode, KtuneError
+from ktune.evidence.pairs import Arm
 from ktune.kernel.tunable import Assignment, Outcome
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.measure.window import Validity, WindowResult, WindowSource
@@ -18,7 +19,7 @@ from ktune.proxy.client import Lease
 from ktune.proxy.model import ForeignWrite, foreign_message
 from ktune.records.clock import now
 from ktune.records.study import Study
-from ktune.records.types import Arm, Phase, WindowRecord
+from ktune.records.types import Phase, WindowRecord
 from ktune.report.progress import Note, Observer
 
 LEASE_S = 15.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ktune.errors import KtuneError
 from ktune.evidence.coin import Order, not_of_the_coin, toss
-from ktune.evidence.pairs import PairResult, PairState
+from ktune.evidence.pairs import Arm, PairResult, PairState
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
 from ktune.measure.window import Validity
@@ -28,7 +28,7 @@ from ktune.modes.switching import BLOCK
 from ktune.profile.plan import Plan
 from ktune.profile.space import DimensionKind
 from ktune.records.transitions import append_transition
-from ktune.records.types import Arm, Phase, WindowRecord
+from ktune.records.types import Phase, WindowRecord
 from ktune.report.live import assignment_text
 from ktune.report.progress import Note, Observer, PairDone, PhaseStarted
 

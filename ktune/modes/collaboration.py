@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from ktune.errors import ExitCode, KtuneError
 from ktune.evidence.coin import Order, toss
 from ktune.evidence.decide import Decision, Outcome, Rule, decide
-from ktune.evidence.pairs import Arm as PairArm
-from ktune.evidence.pairs import Direction, PairResult, PairState, change_of
+from ktune.evidence.pairs import Arm, Direction, PairResult, PairState, change_of
 from ktune.evidence.sequence import EVERYTHING, median_sequence
 from ktune.kernel.tunable import Assignment
 from ktune.measure.window import Validity
@@ -23,7 +22,7 @@ from ktune.modes.events import GuardrailCrossed
 from ktune.modes.modes import ModeKeeper
 from ktune.modes.scoring import Goals
 from ktune.records.gains import range_text
-from ktune.records.types import Arm, Phase
+from ktune.records.types import Phase
 from ktune.report.progress import Observer, PairDone, PhaseStarted
 
 _MAX_VOID = 30
@@ -148,9 +147,7 @@ def pair_of(draw: int, order: Order, seen: dict[Arm, Measured], goals: Goals) ->
             continue
         if arm is Arm.CANDIDATE and measured.validity is Validity.CANDIDATE_FAILED:
             return PairResult(draw, order, PairState.LOST, reason=measured.reason)
-        return PairResult(
-            draw, order, PairState.VOID, void_arm=PairArm(arm.value), reason=measured.reason
-        )
+        return PairResult(draw, order, PairState.VOID, void_arm=arm, reason=measured.reason)
     if len(seen) < len(Arm):
         return PairResult(draw, order, PairState.VOID, reason="interrupted between its windows")
     baseline, candidate = seen[Arm.BASELINE].metrics, seen[Arm.CANDIDATE].metrics

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ktune.evidence.pairs import Arm
 from ktune.kernel.tunable import Assignment
 from ktune.measure.window import Validity
 from ktune.modes.bench import Bench, Disturbed, Measured
@@ -19,7 +20,7 @@ from ktune.modes.modes import ModeKeeper
 from ktune.modes.screening import Screener
 from ktune.modes.search_setup import SearchSetup
 from ktune.modes.settings import Settings
-from ktune.records.types import Arm, Phase
+from ktune.records.types import Phase
 from ktune.report.progress import BestSoFar, Note, Observer, PhaseStarted, WindowDone
 from ktune.search.baseline import BaselineWindow
 from ktune.search.budget import TOP, fitted_rounds, next_again, spent

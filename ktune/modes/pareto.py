@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ktune.errors import UsageError
-from ktune.evidence.pairs import change_of
+from ktune.evidence.pairs import Arm, change_of
 from ktune.kernel.tunable import Assignment
 from ktune.measure.window import Validity
 from ktune.modes.scoring import Goals
 from ktune.records.finalists import Finalists
 from ktune.records.front import Front, FrontPoint
-from ktune.records.types import Arm, Phase, WindowRecord
+from ktune.records.types import Phase, WindowRecord
 from ktune.search.front import front
 from ktune.search.trials import AssignmentKey, Ranked, Row, ScoredTrial, key_of, mean_score
 

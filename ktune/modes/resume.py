@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ktune.evidence.coin import Order
-from ktune.evidence.pairs import PairResult
+from ktune.evidence.pairs import Arm, PairResult
 from ktune.measure.window import Validity
 from ktune.modes.bench import Measured
 from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, pair_of
 from ktune.modes.scoring import Goals
 from ktune.modes.settings import Settings
-from ktune.records.types import Arm, Phase, WindowRecord
+from ktune.records.types import Phase, WindowRecord
 from ktune.search.regret import Tried
 
 

@@ -14,11 +14,9 @@ from ktune.measure.guardrails.watch import Guardrails
 from ktune.modes.scoring import Goals, Limit
 from ktune.profile.goals import Pruning, SpaceShape
 from ktune.profile.model import Profile
+from ktune.profile.run_rules import trust_share
 from ktune.profile.workload import Amount
 from ktune.search.baseline import Goal
-
-LIVE_TRUST_SHARE = 0.2
-"""Of a service that people use, where the profile says nothing."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def settings_of(profile: Profile, overrides: Overrides, *, drawn_seed: int) -> S
         after_pairs=promotion.pairs.after,
         mei_log=mei_log,
         max_trips=profile.safety.max_trips,
-        trust_share=_trust_share(profile),
+        trust_share=trust_share(profile),
         regret=profile.safety.regret,
         search_s=_search_s(profile, overrides),
         pareto=overrides.pareto,
@@ -147,13 +145,6 @@ def _window_of(profile: Profile) -> WindowSettings:
     )
 
 
-def _trust_share(profile: Profile) -> float:
-    if profile.search.trust_region is not None:
-        return profile.search.trust_region
-    attached = profile.workload is not None and profile.workload.attach is not None
-    return LIVE_TRUST_SHARE if attached else 1.0
-
-
 def _search_s(profile: Profile, overrides: Overrides) -> float:
     """The time budget, or less where the trials at the length of a window need less."""
     time_s = overrides.time_s or profile.search.time
@@ -168,7 +159,7 @@ def goals_of(profile: Profile) -> Goals:
     limits = []
     for item in profile.constraints:
         better = item.direction or profile.better(item.metric)
-        direction = Direction(better.value) if better else Direction.MINIMIZE
+        direction = better or Direction.MINIMIZE
         margin = item.worse_by_at_most
         limits.append(
             Limit(
@@ -181,8 +172,7 @@ def goals_of(profile: Profile) -> Goals:
         )
     return Goals(
         objectives=tuple(
-            Goal(item.metric, Direction(item.direction.value), item.weight)
-            for item in profile.objectives
+            Goal(item.metric, item.direction, item.weight) for item in profile.objectives
         ),
         limits=(*limits, *_limits_of_objectives(profile)),
     )
@@ -199,7 +189,7 @@ def _limits_of_objectives(profile: Profile) -> Iterator[Limit]:
     constrained = {item.metric for item in profile.constraints if item.worse_by_at_most is not None}
     for item in profile.objectives:
         if item.metric not in constrained:
-            direction = Direction(item.direction.value)
+            direction = item.direction
             share = item.worse_by_at_most or profile.promotion.mei
             yield Limit(
                 item.metric, direction, margin=log_margin_of(share, direction), of_objective=True

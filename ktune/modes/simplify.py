@@ -15,13 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ktune.evidence.coin import Order, toss
+from ktune.evidence.pairs import Arm
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
 from ktune.modes.bench import Bench
 from ktune.modes.events import GuardrailCrossed
 from ktune.modes.modes import ModeKeeper
 from ktune.modes.settings import Settings
-from ktune.records.types import Arm, Phase
+from ktune.records.types import Phase
 from ktune.report.progress import Note, Observer
 
 PAIRS_PER_KNOB = 2

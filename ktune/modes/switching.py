@@ -16,11 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ktune.evidence.pairs import Arm
 from ktune.evidence.readiness import AVERAGING_PAIRS, Averaging, Effect, averaging, mean_effect
 from ktune.modes.scoring import Goals
 from ktune.modes.settings import Settings
 from ktune.records.readiness import Waiting
-from ktune.records.types import Arm, Phase, WindowRecord
+from ktune.records.types import Phase, WindowRecord
 
 BLOCK = (Arm.CANDIDATE, Arm.CANDIDATE, Arm.BASELINE)
 """The windows of a block, between two pairs."""

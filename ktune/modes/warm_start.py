@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ktune.errors import UsageError
+from ktune.evidence.pairs import Arm
 from ktune.measure.window import Validity
 from ktune.modes.scoring import Goals
 from ktune.modes.settings import goals_of
@@ -19,7 +20,7 @@ from ktune.records.paths import StatePaths
 from ktune.records.rows import FORMAT, SharedGoal, SharedRow, SharedRows, read_rows
 from ktune.records.search import WarmCandidate
 from ktune.records.study import Study, is_study_id
-from ktune.records.types import Arm, WindowRecord
+from ktune.records.types import WindowRecord
 from ktune.search.baseline import BaselineWindow
 from ktune.search.space import Space
 from ktune.search.trials import AssignmentKey, ScoredTrial, feasible, key_of, mean_score

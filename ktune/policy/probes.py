@@ -33,6 +33,8 @@ class Answer(StrEnum):
     WORKS = "works"
     PARTLY = "partly"
     MISSING = "missing"
+    BROKEN = "broken"
+    """There, but wrong: somebody has to put it right."""
 
 
 @dataclass(frozen=True)

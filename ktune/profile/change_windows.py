@@ -42,6 +42,17 @@ class Weekly:
         """How long one lasts on the wall clock."""
         return (self.ends - self.begins - 1) % _MINUTES_A_DAY + 1
 
+    @property
+    def text(self) -> str:
+        """As a profile writes it, each day by itself.
+
+        >>> parse_window("Fri-Sun 22:00-04:30").text
+        'Fri,Sat,Sun 22:00-04:30'
+        """
+        days = ",".join(_DAYS[day] for day in sorted(self.days)) if len(self.days) < _WEEK else ""
+        clock = "-".join(f"{at // 60:02d}:{at % 60:02d}" for at in (self.begins, self.ends))
+        return f"{days} {clock}".strip()
+
 
 def parse_window(text: str) -> Weekly:
     """`[DAYS ]HH:MM-HH:MM`; DAYS are `Mon`, `Mon-Fri` or `Sat,Sun`, every day where not given.

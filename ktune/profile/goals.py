@@ -8,17 +8,11 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, Strict, WithJsonSchema, model_validator
 
 from ktune.evidence.decide import fewest_pairs
+from ktune.evidence.pairs import Direction
 from ktune.profile.change_windows import ChangeWindow, TimeZone
 from ktune.profile.fields import Duration, Flag, Model, Name, Number, Percent, Whole, wrong
 from ktune.profile.safety import DeviceGuard, HealthGuard, KernelGuard, OomGuard, PressureGuard
 from ktune.profile.slo import ServiceLevel
-
-
-class Direction(StrEnum):
-    """Which way a metric gets better."""
-
-    MAXIMIZE = "maximize"
-    MINIMIZE = "minimize"
 
 
 class Objective(Model):

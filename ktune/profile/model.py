@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 
+from ktune.evidence.pairs import Direction
 from ktune.profile.contexts import ContextSettings
 from ktune.profile.errors import Mark, did_you_mean, shown
 from ktune.profile.fields import (
@@ -32,7 +33,6 @@ from ktune.profile.fields import (
 )
 from ktune.profile.goals import (
     Constraint,
-    Direction,
     Objective,
     Promotion,
     Safety,

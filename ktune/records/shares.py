@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ktune.records.types import Arm, Phase, WindowRecord
+from ktune.evidence.pairs import Arm
+from ktune.records.types import Phase, WindowRecord
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ktune.evidence.pairs import Arm
 from ktune.kernel.values import Value
 from ktune.records.codec import encode
 from ktune.records.front import Front, read_front
@@ -19,15 +20,7 @@ from ktune.records.readiness import Readiness, read_readiness
 from ktune.records.search import Screening, SearchRecord, read_search
 from ktune.records.shares import window_shares
 from ktune.records.study import Study
-from ktune.records.types import (
-    Arm,
-    Phase,
-    Proof,
-    ProofOutcome,
-    StudyManifest,
-    StudyStatus,
-    WindowRecord,
-)
+from ktune.records.types import Phase, Proof, ProofOutcome, StudyManifest, StudyStatus, WindowRecord
 
 _UNPROVEN = {
     StudyStatus.RUNNING: "The study is still running: nothing is confirmed yet.",

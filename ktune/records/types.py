@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ktune.evidence.pairs import Arm
 from ktune.kernel.values import Value
 
 
@@ -40,13 +41,6 @@ class Phase(StrEnum):
     AFTER = "after"
     CONTEXTS = "contexts"
     """To know a phase of the workload by."""
-
-
-class Arm(StrEnum):
-    """Which assignment a window ran under."""
-
-    BASELINE = "baseline"
-    CANDIDATE = "candidate"
 
 
 class ProofOutcome(StrEnum):

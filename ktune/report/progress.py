@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ktune.evidence.pairs import Direction
+from ktune.evidence.pairs import Arm, Direction
 from ktune.kernel.tunable import Assignment
-from ktune.records.types import Arm, Phase
+from ktune.records.types import Phase
 
 
 @dataclass(frozen=True)

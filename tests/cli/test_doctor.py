@@ -65,3 +65,46 @@ def _traces() -> list[str]:
         for path in Path(mount).glob("ktune-doctor-*")
     ]
     return [*groups, *sorted(os.listdir("/sys/class/net"))]
+
+
+def test_it_looks_at_the_local_configuration(cli, tmp_path):
+    file = tmp_path / "config.yaml"
+    name = f"configuration {file}"
+
+    def found(text):
+        file.write_text(text)
+        file.chmod(0o600)
+        done = cli("doctor", "--json", env={"KTUNE_CONFIG": str(file)})
+        assert done.code == 0
+        (item,) = [item for item in done.json if item["name"] == name]
+        return item["answer"], item["detail"]
+
+    hooks = "hooks:\n  applied: [[/bin/true, seen]]\nhook_timeout: 3s\n"
+    assert found("{}") == ("works", "valid; asks for nothing")
+    assert found(f"approval: required\nmetric_hosts: [10.1.2.3]\n{hooks}") == (
+        "works",
+        "every policy needs an approval; on applied runs /bin/true seen; "
+        "hooks are killed after 3s; metric pages of 10.1.2.3 allowed",
+    )
+    answer, detail = found("hooks: {emergency: [[/nowhere/page]], applied: [[/etc/passwd]]}\n")
+    assert answer == "partly"
+    assert "hook of emergency: there is no program /nowhere/page" in detail
+    answer, detail = found("approval: maybe\nhook_timeout: never\n")
+    assert answer == "broken"
+    assert f"{file}:1:11: " in detail and f"{file}:2:15: " in detail
+    answer, detail = found("approval: [\n")
+    assert answer == "broken" and f"{file}:" in detail
+    file.chmod(0o666)
+    shown = cli("doctor", env={"KTUNE_CONFIG": str(file)})
+    assert shown.code == 0
+    assert "others may write" in shown.out and "chmod go-w" in shown.out
+
+
+def test_without_a_configuration_the_defaults_hold(cli, tmp_path):
+    """Of root /etc/ktune alone counts, of others their own too."""
+    done = cli("doctor", "--json", env={"KTUNE_CONFIG": "", "XDG_CONFIG_HOME": str(tmp_path)})
+    found = {i["name"]: i for i in done.json if i["name"].startswith("configuration ")}
+    assert "configuration /etc/ktune/config.yaml" in found
+    own = found.get(f"configuration {tmp_path}/ktune/config.yaml")
+    assert (own is None) == (os.geteuid() == 0)
+    assert own is None or own["detail"] == "not there: nothing beyond the defaults"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ktune.evidence.pairs import Direction
+from ktune.evidence.pairs import Arm, Direction
 from ktune.records.front import Front, FrontPoint, write_front
-from ktune.records.types import Arm, Phase, ProofOutcome
+from ktune.records.types import Phase, ProofOutcome
 from tests.policy import support
 
 

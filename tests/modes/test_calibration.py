@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from ktune.evidence.coin import Order, toss
-from ktune.evidence.pairs import PairState
+from ktune.evidence.pairs import Arm, PairState
 from ktune.modes.bench import Disturbed
 from ktune.modes.calibration import candidate_of
 from ktune.modes.modes import Emergency
 from ktune.modes.readiness import judge
 from ktune.modes.resume import pairs_of
 from ktune.records.readiness import Readiness, read_readiness, write_readiness
-from ktune.records.types import Arm, Phase
+from ktune.records.types import Phase
 from ktune.report.progress import Note, PairDone
 from tests.modes.rig import FIN, PROBES, PROFILE, RUNS, Rig, Simulated, Speed, Values, rig
 from tests.modes.test_tuning import flat, in_scope

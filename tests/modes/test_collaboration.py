@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ktune.evidence.coin import Order, toss
-from ktune.evidence.pairs import Arm as PairArm
-from ktune.evidence.pairs import Direction, PairState
+from ktune.evidence.pairs import Arm, Direction, PairState
 from ktune.measure.window import Validity, WindowResult
 from ktune.modes.bench import Measured
 from ktune.modes.collaboration import TooDisturbed, pair_of
 from ktune.modes.scoring import Goals, Limit
 from ktune.records.summary import report_lines
-from ktune.records.types import Arm, Phase, ProofOutcome
+from ktune.records.types import Phase, ProofOutcome
 from ktune.search.baseline import Goal
 from tests.modes.rig import FIN, PROFILE, Rig, Values, rig, windows
 
@@ -58,11 +57,11 @@ def test_a_pair_is_what_its_windows_say(windows_seen: dict[Arm, Measured]) -> No
     pair = pair_of(3, Order.CANDIDATE_FIRST, windows_seen, GOALS)
     base, cand = windows_seen.get(Arm.BASELINE), windows_seen.get(Arm.CANDIDATE)
     if base is not None and not base.valid:
-        assert pair.state is PairState.VOID and pair.void_arm is PairArm.BASELINE
+        assert pair.state is PairState.VOID and pair.void_arm is Arm.BASELINE
     elif cand is not None and cand.validity is Validity.CANDIDATE_FAILED:
         assert pair.state is PairState.LOST
     elif cand is not None and cand.validity is Validity.VOID:
-        assert pair.state is PairState.VOID and pair.void_arm is PairArm.CANDIDATE
+        assert pair.state is PairState.VOID and pair.void_arm is Arm.CANDIDATE
     elif base is None or cand is None:
         assert pair.state is PairState.VOID
     elif cand.metrics["p99"] > 50:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from ktune.errors import RefusedError
+from ktune.evidence.pairs import Arm
 from ktune.measure.window import Validity
 from ktune.modes.prepare import prepare_plan
 from ktune.modes.settings import guardrails_of
 from ktune.modes.watch.run import watch_policy
 from ktune.profile.load import parse_profile
 from ktune.records.paths import StatePaths
-from ktune.records.types import Arm
 from ktune.report.progress import Note, Progress
 from tests.measure.guardrails.ext4 import ext4_on_loop
 from tests.modes.rig import FIN, PROFILE, Simulated, Values, rig

@@ -17,6 +17,7 @@ import pytest
 
 from ktune.catalog.catalog import load_catalog
 from ktune.errors import ExitCode, RefusedError
+from ktune.evidence.pairs import Arm
 from ktune.measure.attach.source import AttachSource, Readings
 from ktune.measure.guardrails.levels import LevelGuard, LevelLimit, with_levels
 from ktune.measure.guardrails.watch import Guardrails
@@ -34,7 +35,7 @@ from ktune.profile.resolve import resolve
 from ktune.proxy.client import LeaseLost, LeaseRequest, open_lease
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study
-from ktune.records.types import Arm, Phase, StudyManifest
+from ktune.records.types import Phase, StudyManifest
 from tests.modes.rig import FIN, PROBES, PROFILE, Rig, Simulated, rig
 from tests.modes.test_tuning import in_scope
 

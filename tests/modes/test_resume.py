@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ktune.evidence.coin import Order, not_of_the_coin, toss
-from ktune.evidence.pairs import PairState
+from ktune.evidence.pairs import Arm, PairState
 from ktune.modes.resume import progress_of
 from ktune.modes.settings import Overrides, settings_of
 from ktune.profile.load import parse_profile
-from ktune.records.types import Arm, Phase, WindowRecord
+from ktune.records.types import Phase, WindowRecord
 from tests.modes.rig import PROFILE
 
 SETTINGS = settings_of(

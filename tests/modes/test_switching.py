@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from ktune.evidence.binomial import lower_limit
-from ktune.evidence.pairs import Direction
+from ktune.evidence.pairs import Arm, Direction
 from ktune.modes.scoring import Goals
 from ktune.modes.switching import BLOCK, switching
-from ktune.records.types import Arm, Phase, WindowRecord
+from ktune.records.types import Phase, WindowRecord
 from ktune.search.baseline import Goal
 
 GOALS = Goals((Goal("speed", Direction.MAXIMIZE, 1.0),))

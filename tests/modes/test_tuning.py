@@ -12,13 +12,14 @@ import pytest
 
 from ktune.errors import ExitCode
 from ktune.evidence.coin import Order, toss
+from ktune.evidence.pairs import Arm
 from ktune.kernel.tunable import sysctl_path
 from ktune.measure.window import Validity
 from ktune.modes.bench import Disturbed, NothingLeft
 from ktune.modes.collaboration import FinalistChanged
 from ktune.modes.modes import Emergency
 from ktune.proxy.client import LeaseLost
-from ktune.records.types import Arm, Phase, ProofOutcome, StudyStatus, WindowRecord
+from ktune.records.types import Phase, ProofOutcome, StudyStatus, WindowRecord
 from tests.modes.rig import FIN, PROBES, PROFILE, Rig, Simulated, Values, rig
 
 BASE = {FIN: 60, PROBES: 9}

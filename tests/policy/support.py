@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from ktune.evidence.pairs import Direction
+from ktune.evidence.pairs import Arm, Direction
 from ktune.kernel.values import Value
 from ktune.policy import digest, emit
 from ktune.policy.freeze import FreezeOptions, freeze
@@ -14,7 +14,6 @@ from ktune.profile.yaml12 import load_yaml
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study
 from ktune.records.types import (
-    Arm,
     ConstraintRecord,
     GainRecord,
     PairCounts,

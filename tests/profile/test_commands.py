@@ -160,3 +160,53 @@ def test_schema_check_finds_a_stale_file(tmp_path: Path) -> None:
     (tmp_path / "profile.schema.json").write_text("{}", encoding="utf-8")
 
     assert ktune("schema", "--check", "-o", str(tmp_path)).returncode == 1
+
+
+def test_plan_lists_what_a_run_keeps_to(tmp_path: Path) -> None:
+    live = str(HERE / "good" / "live-service.yaml")
+    text = ktune("plan", live).stdout
+    for words in (
+        "service level (safety.slo): p99 at most 0.5; crossed when outside for 2s",
+        "candidates have cost 2.0% of the work",
+        "within 10% of each knob's range",
+        "Mon,Tue,Wed,Thu,Fri 02:00-05:00, Sat,Sun 00:00-24:00 (Europe/Berlin); ",
+        "(safety.max_trips): 3",
+        "approval: not required",
+        "probation of 30 pairs, rolled back when worse by more than 2.0%",
+    ):
+        assert words in text
+    rules = json.loads(ktune("plan", live, "--json").stdout)["rules"]
+    opening = rules.pop("change_windows")
+    assert rules == {
+        "slo": [{"metric": "p99", "at_most": 0.5, "at_least": None, "for_s": 2.0}],
+        "regret": 0.02,
+        "max_trips": 3,
+        "trust_region": 0.1,
+        "approval": "",
+        "probation_pairs": 30,
+        "probation_alpha": 0.01,
+        "margin": 0.02,
+        "on_rollback": "baseline",
+    }
+    assert opening["windows"] == ["Mon,Tue,Wed,Thu,Fri 02:00-05:00", "Sat,Sun 00:00-24:00"]
+    assert opening["time_zone"] == "Europe/Berlin"
+    assert (opening["closes"] is None) != (opening["opens"] is None)
+
+
+def test_plan_says_who_wants_an_approval_and_leaves_out_what_is_not_asked_for(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "p.yaml"
+    text = (HERE / "good" / "host-memory.yaml").read_text(encoding="utf-8")
+    file.write_text(text.replace("mei: 2%,", "mei: 2%, approval: required,"), encoding="utf-8")
+    shown = ktune("plan", str(file)).stdout
+    assert "approval: required by the profile: `ktune approve` before `ktune apply`" in shown
+    for absent in ("service level", "regret budget", "trust region", "change windows"):
+        assert absent not in shown
+    rules = json.loads(ktune("plan", str(file), "--json").stdout)["rules"]
+    assert (rules["approval"], rules["trust_region"], rules["slo"], rules["change_windows"]) == (
+        "the profile",
+        1.0,
+        [],
+        None,
+    )

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ktune.evidence.pairs import Arm
 from ktune.records.codec import RecordError, decode, encode
 from ktune.records.history import Action, Actor, Change, HistoryEntry
 from ktune.records.types import (
-    Arm,
     ConstraintRecord,
     GainRecord,
     PairCounts,

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ktune.errors import BusyError, ExitCode, KtuneError, UsageError
+from ktune.evidence.pairs import Arm
 from ktune.records.codec import RecordError
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study, list_studies, new_study_id
 from ktune.records.types import (
-    Arm,
     PairCounts,
     Phase,
     Proof,

@@ -36,7 +36,7 @@ from ktune.measure.attach.specs import (
     Ratio,
 )
 from ktune.measure.attach.target import ServiceProcess, Target
-from ktune.measure.metrics import MetricError
+from ktune.measure.metrics import MetricError, refuse_implausible
 from ktune.measure.sensing import Sensing, SensorNumber, group_id
 from ktune.measure.spawner_client import Spawner
 from ktune.measure.specs import HostLimits
@@ -319,13 +319,7 @@ def _ratio(origin: Ratio, found: Mapping[str, float]) -> float:
 
 
 def _plausible(metric: LiveMetric, value: float) -> float:
-    low, high = metric.plausible
-    if not low <= value <= high:
-        unit = f" {metric.unit}" if metric.unit else ""
-        raise MetricError(
-            f"metric {metric.name} = {value:g}{unit} is not plausible "
-            f"(expected {low:g} to {high:g}{unit})"
-        )
+    refuse_implausible(metric.name, value, metric.plausible, metric.unit)
     return value
 
 

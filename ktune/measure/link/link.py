@@ -11,7 +11,7 @@ from typing import Self
 
 from ktune.errors import KtuneError, RefusedError
 from ktune.kernel.namespaces import NamespaceRef
-from ktune.kernel.waiting import wait_for
+from ktune.kernel.waiting import close_and_wait
 from ktune.measure.child import program
 from ktune.measure.link.tun import DEVICE
 from ktune.measure.specs import LinkSpec
@@ -76,14 +76,7 @@ class LongLink:
         process, self._process = self._process, None
         if process is None:
             return
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                stream.close()
-        try:
-            wait_for(process, 2.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        close_and_wait(process, 2.0)
 
     def _answer(self, process: subprocess.Popen[bytes]) -> str:
         assert process.stdout is not None

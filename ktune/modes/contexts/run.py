@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ktune.errors import KtuneError, RefusedError, UsageError
+from ktune.evidence.pairs import Arm
 from ktune.kernel.tunable import Assignment
 from ktune.measure.fingerprint import Fingerprint
 from ktune.measure.fingerprinted import Fingerprinted
@@ -47,7 +48,7 @@ from ktune.records.contexts import (
 )
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study, list_studies
-from ktune.records.types import Arm, Phase, ProofOutcome, StudyStatus
+from ktune.records.types import Phase, ProofOutcome, StudyStatus
 from ktune.report.progress import Note, Observer, Progress
 
 LOOKS = 8
