@@ -178,6 +178,8 @@ def _host_fault(error: OSError) -> int:
     otherwise = "no process, memory or file descriptor to be had: " if short else "can't write: "
     where = f"{error.filename}: " if error.filename else otherwise
     _to_stderr(f"ktune: {where}{error.strerror}")
+    if error.errno == errno.EACCES and os.geteuid() != 0:
+        _to_stderr("  hint: it belongs to somebody else: run as root, or give another --state-dir")
     if short:
         _to_stderr("  hint: see the limits of this user and cgroup (ulimit -a, pids.max)")
     return ExitCode.FAILED

@@ -14,7 +14,7 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     """Its arguments."""
     parser = subparsers.add_parser(
         "report",
-        help="what a study found, in plain text",
+        help="what a study found, in plain text or as JSON",
         description="Prints what was found, with its interval, and what it rests on.",
     )
     parser.add_argument("study", metavar="STUDY", help="a study's id (`ktune studies list`)")

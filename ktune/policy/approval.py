@@ -7,6 +7,7 @@ says nothing else than the one that `freeze` makes of it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,11 @@ def find(argument: str, paths: StatePaths) -> Approvable:
     """
     try:
         study = Study.open(paths, argument)
-    except UsageError:
+    except UsageError as error:
+        if not os.path.exists(argument):
+            raise UsageError(
+                f"{argument!r} is neither a study nor the file of a policy", hint=error.hint
+            ) from None
         document = load_policy(argument).document
         return _approvable(document.name, document.digest, document, paths)
     proof = proof_of(study)

@@ -283,3 +283,9 @@ def test_an_unsafe_configuration_refuses_to_apply_and_runs_no_hook(
 
     assert (done.code, "others may write" in done.err) == (7, True)
     assert not (tmp_path / "told").exists()
+
+
+def test_what_is_neither_a_study_nor_a_file_is_called_so(cli: Cli) -> None:
+    done = cli("approve", "nosuch")
+    assert done.code == 2
+    assert "'nosuch' is neither a study nor the file of a policy" in done.err
