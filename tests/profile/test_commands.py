@@ -30,6 +30,7 @@ def ktune(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.mark.usefixtures("host_knobs")
 def test_plan_explains_each_knob_and_changes_nothing() -> None:
     before = Path("/proc/sys/vm/swappiness").read_text(encoding="utf-8")
 
