@@ -21,6 +21,7 @@ from pathlib import Path
 
 from costs.rig import KTUNE, machine, note, own_runtime_folder, scratch, table
 
+from ktune.evidence.pairs import Arm
 from ktune.measure.link.link import LongLink
 from ktune.measure.scope import EphemeralScope
 from ktune.measure.specs import LinkSpec
@@ -29,7 +30,7 @@ from ktune.modes.settings import Overrides, settings_of
 from ktune.profile.load import parse_profile
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study
-from ktune.records.types import Arm, Phase
+from ktune.records.types import Phase
 from ktune.search.regret import regret
 
 MIRROR = Path(__file__).with_name("live") / "mirror.py"

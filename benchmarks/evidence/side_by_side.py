@@ -25,13 +25,13 @@ from benchmarks.evidence.results import Case, Row
 from benchmarks.evidence.world import NO_EFFECT, PROFILE, Below50, Session, World
 from ktune.evidence.coin import Order
 from ktune.evidence.decide import Outcome, Rule, decide
-from ktune.evidence.pairs import PairResult, PairState
+from ktune.evidence.pairs import Arm, PairResult, PairState
 from ktune.evidence.student import t_quantile
 from ktune.kernel.tunable import Assignment
 from ktune.modes.collaboration import Collaboration
 from ktune.modes.machine import Conduct, State
 from ktune.modes.modes import ModeKeeper
-from ktune.records.types import Arm, Phase
+from ktune.records.types import Phase
 
 ORDER_EFFECT = 0.02
 GAIN = 0.05

@@ -9,7 +9,6 @@ from ktune.cli import persisting
 from ktune.cli.common import (
     SubParsers,
     confirm,
-    counted,
     print_json,
     say,
     show,

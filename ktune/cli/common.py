@@ -66,11 +66,6 @@ def percent(share: float, *, sign: bool = False) -> str:
     return f"{share * 100:{'+' if sign else ''}.1f}%"
 
 
-def counted(count: int, thing: str) -> str:
-    """`1 knob`, `5 knobs`."""
-    return f"{count} {thing}{'' if count == 1 else 's'}"
-
-
 def table(rows: Iterable[Sequence[object]], *, indent: str = "  ") -> list[str]:
     """Rows as aligned lines; the last column is not padded."""
     cells = [[clean(cell) for cell in row] for row in rows]

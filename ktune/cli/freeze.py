@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from ktune.cli.common import SubParsers, counted, say, state_paths, whole_number
+from ktune.cli.common import SubParsers, say, state_paths, whole_number
 from ktune.errors import UsageError
 from ktune.kernel.wording import counted
 

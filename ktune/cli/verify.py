@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from ktune.cli.common import SubParsers, counted, print_json, say, show, state_paths, table
+from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table
 from ktune.errors import ExitCode
 from ktune.kernel.wording import counted
 from ktune.policy import stack
