@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ktune.cli import persisting
 from ktune.cli.common import (
     SubParsers,
+    add_proxy,
     confirm,
     print_json,
     say,
@@ -47,6 +48,7 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     parser.add_argument(
         "--coexist", action="store_true", help="go on although another tuner runs on this host"
     )
+    add_proxy(parser)
     parser.add_argument(
         "--despite-lock-out",
         action="store_true",
@@ -67,6 +69,7 @@ def run(args: Namespace) -> int:
     from ktune.policy.hooks import fire
     from ktune.policy.load import load_policy
     from ktune.profile.configuration import HookEvent
+    from ktune.proxy.backends import ProxyChoice
 
     paths = state_paths(args)
     policy = load_policy(args.policy)
@@ -94,6 +97,7 @@ def run(args: Namespace) -> int:
             why=args.why,
             coexist=args.coexist,
             despite_lock_out=args.despite_lock_out,
+            proxy=ProxyChoice(args.proxy),
         )
     lasts = "now and after every boot" if args.persist else "until the next boot"
     said = persisting.persist_it(plan, args, paths) if args.persist else []

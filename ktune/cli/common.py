@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 from ktune.errors import UsageError
 from ktune.kernel.values import Value
+from ktune.proxy.backends import ProxyChoice
 from ktune.records.paths import StatePaths
 from ktune.report.text import clean, value_text
 
@@ -91,6 +92,17 @@ def confirm(question: str, *, assume_yes: bool) -> bool:
     sys.stdout.write(f"{clean(question)} [y/N] ")
     sys.stdout.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def add_proxy(parser: ArgumentParser) -> None:
+    """`--proxy`: by which way writes reach the kernel."""
+    parser.add_argument(
+        "--proxy",
+        choices=[choice.value for choice in ProxyChoice],
+        default=ProxyChoice.AUTO.value,
+        help="by which way to write: file, bpf (file, with limits and others' writes watched by a "
+        "BPF guard in the kernel), or the strongest that works here (auto, the default)",
+    )
 
 
 def whole_number(least: int) -> Callable[[str], int]:

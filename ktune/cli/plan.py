@@ -97,7 +97,7 @@ def plan_lines(plan: Plan, guardrails: Iterable[Watchability], rules: RunRules) 
     yield from _section("Guardrails", map(guardrail_line, guardrails))
     if profile.workload is not None:
         yield from _section("Kept to", rule_lines(rules))
-    yield from _section("Notes", plan.notes)
+    yield from _section("Notes", (*plan.notes, *_polled(plan)))
     yield ""
     if profile.workload is None:
         yield "No workload: this profile is for others to extend, it can't be tuned by itself."
@@ -112,6 +112,20 @@ def plan_lines(plan: Plan, guardrails: Iterable[Watchability], rules: RunRules) 
         f"{format_duration(estimate.window_s)} each{guessed}."
     )
     yield "Nothing was changed."
+
+
+def _polled(plan: Plan) -> Iterator[str]:
+    """The BPF guard sees sysctls only."""
+    from ktune.proxy.guard.rules import guarded_name
+
+    outside = [
+        knob.key for knob in (*plan.knobs, *plan.fixed) if guarded_name(knob.tunable.path) is None
+    ]
+    if outside:
+        yield (
+            f"{', '.join(outside)}: not below /proc/sys, so no BPF guard; others' writes are found "
+            "by polling"
+        )
 
 
 def _knobs(title: str, knobs: Iterable[PlannedKnob]) -> Iterator[str]:

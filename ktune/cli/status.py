@@ -185,6 +185,8 @@ def _journals(journals: list[PendingJournal], paths: StatePaths) -> None:
     for item in journals:
         word = {"active": "lease at work", "pending": "PENDING", "refused": "REFUSED"}
         say(f"{word.get(item.condition.value, 'old journal')}: {item.path}: {item.reason}")
+        if item.state is not None and item.condition.value == "active":
+            say(f"  writes go by {item.state.standing.text}")
     if any(item.condition.value == "pending" for item in journals):
         say(f"  restore what is pending: {paths.command('recover')}")
 
@@ -216,7 +218,12 @@ def _as_json(paths: StatePaths, found: _Found) -> dict[str, Any]:
             *({"path": "", "reason": text} for text in found.problems),
         ],
         "journals": [
-            {"path": str(item.path), "condition": item.condition.value, "reason": item.reason}
+            {
+                "path": str(item.path),
+                "condition": item.condition.value,
+                "reason": item.reason,
+                "proxy": None if item.state is None else item.state.standing.to_json(),
+            }
             for item in found.journals
         ],
         "running": [_study_json(study) for study in found.running],

@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from ktune.cli.common import SubParsers, print_json, say, state_paths, warn, whole_number
+from ktune.cli.common import SubParsers, add_proxy, print_json, say, state_paths, warn, whole_number
 from ktune.errors import ExitCode, KtuneError, UsageError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     parser.add_argument(
         "--coexist", action="store_true", help="go on although another tuner runs on this host"
     )
+    add_proxy(parser)
     parser.add_argument(
         "--sampler", choices=("tpe", "gp", "cmaes", "random", "qmc"), help="default: the profile's"
     )
@@ -127,6 +128,7 @@ def _options(args: Namespace) -> RunOptions:
     from ktune.modes.run import RunOptions
     from ktune.modes.settings import Overrides
     from ktune.profile.units import duration
+    from ktune.proxy.backends import ProxyChoice
 
     try:
         time_s = None if args.time is None else duration(args.time)
@@ -151,6 +153,7 @@ def _options(args: Namespace) -> RunOptions:
         picks=tuple(dict.fromkeys(args.trial)),
         require_ready=args.require_ready,
         warm_start=tuple(args.warm_start),
+        proxy=ProxyChoice(args.proxy),
     )
 
 

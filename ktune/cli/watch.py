@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ktune.cli.common import (
     SubParsers,
+    add_proxy,
     confirm,
     percent,
     print_json,
@@ -72,6 +73,7 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     parser.add_argument(
         "--coexist", action="store_true", help="go on although another tuner runs on this host"
     )
+    add_proxy(parser)
     parser.add_argument(
         "--despite-lock-out", action="store_true", help="although it was rolled back recently"
     )
@@ -119,6 +121,7 @@ def _agreed(subject: Subject, *, assume_yes: bool) -> bool:
 def _options(args: Namespace) -> WatchOptions:
     from ktune.modes.watch.subject import WatchOptions
     from ktune.profile.units import duration
+    from ktune.proxy.backends import ProxyChoice
 
     times: dict[str, float | None] = {}
     for name in _TIMES:
@@ -144,6 +147,7 @@ def _options(args: Namespace) -> WatchOptions:
         until_settled=args.until_settled,
         coexist=args.coexist,
         despite_lock_out=args.despite_lock_out,
+        proxy=ProxyChoice(args.proxy),
     )
 
 

@@ -38,6 +38,14 @@ class GuardrailTripped(Exception):
     """Raised inside a window to end it; the workload is killed on the way out."""
 
 
+class ForeignHeard(Exception):
+    """Raised inside a window to end it: somebody else has written a knob of the lease."""
+
+    def __init__(self, writes: tuple[ForeignWrite, ...]) -> None:
+        super().__init__("; ".join(map(foreign_message, writes)))
+        self.writes = writes
+
+
 class Disturbed(KtuneError):
     """The baseline itself can't be measured or put in force."""
 
@@ -122,6 +130,8 @@ class Bench:
             self.observe(Note(f"guardrail crossed: {tripped}; restored"))
             why = f"guardrail: {tripped}"
             measured = Measured({}, Validity.CANDIDATE_FAILED, why, tripped=True)
+        except ForeignHeard as heard:
+            measured = self._void_by_foreign(heard.writes)
         if self.live and arm is Arm.CANDIDATE:
             self._go_home("between windows")
         self._record(
@@ -235,6 +245,9 @@ class Bench:
     def _poll(self) -> None:
         self.allowed()
         self.poll_lease()
+        foreign = self.lease.heard()
+        if foreign:
+            raise ForeignHeard(foreign)
         crossed = self.guardrails.crossed()
         if crossed:
             raise GuardrailTripped(crossed)

@@ -38,6 +38,7 @@ from ktune.profile.locate import profile_argument
 from ktune.profile.model import Profile
 from ktune.profile.phases import in_phase
 from ktune.profile.plan import Plan
+from ktune.proxy.backends import ProxyChoice
 from ktune.proxy.client import Lease, LeaseRequest
 from ktune.proxy.model import ForeignWrite
 from ktune.records import history
@@ -71,6 +72,8 @@ class RunOptions:
     warm_start: Sequence[str] = ()
     phase: str = ""
     """Of the workload: the only one that is run."""
+    proxy: ProxyChoice = ProxyChoice.AUTO
+    """By which way it writes."""
     contexts: str = ""
     """The `tune --contexts` that this run is part of."""
 
@@ -201,9 +204,12 @@ def _execute(run: _Run) -> RunResult:
     lease: Lease | None = None
     try:
         with ExitStack() as stack:
-            standing = stack.enter_context(stage(run.plan, run.paths, request))
+            standing = stack.enter_context(
+                stage(run.plan, run.paths, request, proxy=run.options.proxy)
+            )
             stack.enter_context(quarantine.within(standing))
             lease = standing.lease
+            observe(Note(f"writes go by {lease.standing.text}"))
             check_baseline(run.plan, standing)
             tuning = Tuning(
                 run.plan,

@@ -19,6 +19,7 @@ from ktune.modes.source import window_source
 from ktune.policy.scope import namespace_scope
 from ktune.profile.model import NetnsScope, Profile
 from ktune.profile.plan import Plan, PlannedKnob
+from ktune.proxy.backends import ProxyChoice
 from ktune.proxy.client import Lease, LeaseRequest, open_lease
 from ktune.proxy.guardian.recovery import Recovery
 from ktune.proxy.locks import scope_lock
@@ -71,7 +72,12 @@ def held_scope(profile: Profile, paths: StatePaths, *, command: str = "tune") ->
 
 @contextmanager
 def stage(
-    plan: Plan, paths: StatePaths, request: LeaseRequest, *, command: str = "tune"
+    plan: Plan,
+    paths: StatePaths,
+    request: LeaseRequest,
+    *,
+    command: str = "tune",
+    proxy: ProxyChoice = ProxyChoice.AUTO,
 ) -> Iterator[Stage]:
     """Within `held_scope`. Raises BusyError, LeaseLost; on the way out everything is restored."""
     with ExitStack() as stack:
@@ -87,6 +93,7 @@ def stage(
                 request,
                 paths=paths,
                 namespace=namespace,
+                proxy=proxy,
             )
         )
         yield Stage(lease, source, text, cookie, namespace, recovered, ephemeral)

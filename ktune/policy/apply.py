@@ -23,6 +23,7 @@ from ktune.policy.settle import settle
 from ktune.policy.stack import EntryState, StackEntry, StackKnob
 from ktune.policy.tuners import refuse_beside_others
 from ktune.profile.host import host_facts
+from ktune.proxy.backends import ProxyChoice
 from ktune.proxy.client import Lease, LeaseRequest, open_lease
 from ktune.proxy.locks import scope_lock
 from ktune.proxy.model import ApplyReport, LeaseTunable
@@ -101,6 +102,7 @@ def apply(
     why: str = "",
     coexist: bool = False,
     despite_lock_out: bool = False,
+    proxy: ProxyChoice = ProxyChoice.AUTO,
 ) -> StackEntry:
     """Put it in force. Restores what dead runs left behind first.
 
@@ -130,7 +132,7 @@ def apply(
             who=str(history.actor()),
         )
         tunables = [LeaseTunable(knob.tunable) for knob in plan.checked.knobs]
-        with open_lease(tunables, request, paths=paths, namespace=scope.ref) as lease:
+        with open_lease(tunables, request, paths=paths, namespace=scope.ref, proxy=proxy) as lease:
             report = lease.apply(plan.checked.assignment, deadline_s=_LEASE_S, why=why)
             if not report.ok:
                 raise _not_applied(report, lease)

@@ -24,6 +24,7 @@ from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.bpf.sensors import KINDS, open_sensor
 from ktune.kernel.cgroup2 import cgroup2_root
 from ktune.policy.inside import in_child
+from ktune.proxy.guard.loaded import LoadedGuard
 from ktune.records.paths import StatePaths
 
 
@@ -141,6 +142,27 @@ def _bpf() -> Iterator[Finding]:
     for item in features():
         answer = Answer.WORKS if item.works else Answer.MISSING
         yield Finding(item.name, answer, item.why, item.used_for)
+    yield _guard()
+
+
+def _guard() -> Finding:
+    """The guard itself, loaded and attached as a lease does it."""
+    name = "BPF guard"
+    use = "limits on sysctls kept by the kernel; others' writes told at once (else: polling)"
+    try:
+        guard = LoadedGuard()
+    except OSError as error:
+        return Finding(name, Answer.MISSING, error.strerror or str(error), use)
+    try:
+        guard.audit_everybody()
+    except OSError as error:
+        return Finding(name, Answer.MISSING, error.strerror or str(error), use)
+    finally:
+        guard.close()
+    if not guard.sees_netns:
+        why = f"works, but not in which network namespace a writer was: {guard.netns_why}"
+        return Finding(name, Answer.PARTLY, why, use)
+    return Finding(name, Answer.WORKS, f"audited all of {guard.root} for a moment", use)
 
 
 def _sensors() -> Iterator[Finding]:

@@ -86,11 +86,10 @@ class Bench:
         """Run a whole `tune`."""
         return self.run("tune", str(self.profile), "--seed", "1", "--quiet", *words, **options)
 
-    def tune_until_hooked(self, **options: Any) -> Running:
+    def tune_until_hooked(self, *, proxy: str = "auto", **options: Any) -> Running:
         """Start a `tune` and wait until a window has called `here`."""
-        running = self.start(
-            "tune", str(self.profile), "--seed", "1", "--quiet", "--search-only", **options
-        )
+        words = ("--seed", "1", "--quiet", "--search-only", "--proxy", proxy)
+        running = self.start("tune", str(self.profile), *words, **options)
         wait_until(lambda: (self.folder / "reached").exists() or not running.alive, 60)
         assert running.alive, running.end().err
         return running

@@ -206,7 +206,10 @@ def _measure_looks(run: _Run, name: str, plan: Plan, assignments: Sequence[Assig
     )
     run.observe(Note(f"phase {name}: what it looks like under {len(assignments)} settings"))
     chooser = random.Random(f"{run.study.manifest.seed}/{name}")
-    with stage(plan, run.paths, request) as standing, Fingerprint.of(standing.namespace) as seen:
+    with (
+        stage(plan, run.paths, request, proxy=run.options.proxy) as standing,
+        Fingerprint.of(standing.namespace) as seen,
+    ):
         check_baseline(plan, standing)
         with guardrails_of(profile, standing.namespace) as guardrails:
             bench = _bench(run, plan, standing, guardrails)

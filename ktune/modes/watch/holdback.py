@@ -6,7 +6,7 @@ Whatever ends it early, the policy is in force again when it returns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from ktune.modes.watch.holder import LEASE_S, Holder, NoHoldback, put
 from ktune.modes.watch.interrupts import Heard
 from ktune.modes.watch.spec import WatchSpec
 from ktune.proxy.client import Lease, LeaseEnded, LeaseLost
+from ktune.proxy.model import ForeignWrite as Foreign
 from ktune.proxy.model import foreign_message
 
 PHASE = "holdback"
@@ -99,9 +100,7 @@ class PairMeter:
             raise
         except KtuneError as error:  # what measures is gone: no word about the policy
             result = WindowResult({}, 0.0, Validity.VOID, error.message)
-        foreign = lease.check()
-        if foreign:
-            raise Heard(ForeignWrite("; ".join(foreign_message(item) for item in foreign)))
+        _refuse_foreign(lease.check())
         if result.valid and not _whole(spec, result):
             return WindowResult({}, result.duration_s, Validity.VOID, "a watched metric is missing")
         return result
@@ -118,12 +117,19 @@ def _keeping(lease: Lease, look: Poll) -> Callable[[], None]:
     def poll() -> None:
         nonlocal renewed_s
         lease.ensure_alive()
+        _refuse_foreign(lease.heard())
         if time.monotonic() - renewed_s >= _RENEW_EVERY_S:
             lease.renew(deadline_s=LEASE_S)
             renewed_s = time.monotonic()
         look()
 
     return poll
+
+
+def _refuse_foreign(writes: Sequence[Foreign]) -> None:
+    """Raises Heard: somebody else wrote a knob of the policy."""
+    if writes:
+        raise Heard(ForeignWrite("; ".join(map(foreign_message, writes))))
 
 
 def _settle(settle_s: float, poll: Poll) -> None:

@@ -24,6 +24,7 @@ from ktune.policy.rollback import roll_back
 from ktune.policy.scope import ScopeIdentity, cookie_of
 from ktune.policy.settle import WAY_BACK
 from ktune.policy.stack import StackEntry
+from ktune.proxy.backends import ProxyChoice
 from ktune.proxy.client import Lease, LeaseRequest, open_lease
 from ktune.proxy.model import ApplyReport, LeaseTunable
 from ktune.proxy.storage import archive
@@ -72,8 +73,11 @@ class Holder(Protocol):
 class CommittedHolder:
     """A policy that `apply` committed."""
 
-    def __init__(self, spec: WatchSpec, entry: StackEntry, paths: StatePaths) -> None:
+    def __init__(
+        self, spec: WatchSpec, entry: StackEntry, paths: StatePaths, proxy: ProxyChoice
+    ) -> None:
         self.spec = spec
+        self._proxy = proxy
         self._entry = entry
         self._paths = paths
 
@@ -140,6 +144,7 @@ class CommittedHolder:
             request,
             paths=self._paths,
             namespace=self.spec.identity.scope.ref,
+            proxy=self._proxy,
         )
 
 

@@ -185,6 +185,7 @@ def holding(
             request,
             paths=paths,
             namespace=plan.scope.ref,
+            proxy=options.proxy,
         ) as lease:
             knobs = tuple(
                 replace(knob, baseline=lease.originals[knob.tunable.key]) for knob in spec.knobs
@@ -192,10 +193,15 @@ def holding(
             yield LeasedHolder(lease, replace(spec, knobs=knobs), deadline_s=deadline_s), False
         return
     entry = subject.entry or apply(
-        plan, paths=paths, why="watch", coexist=options.coexist, despite_lock_out=True
+        plan,
+        paths=paths,
+        why="watch",
+        coexist=options.coexist,
+        despite_lock_out=True,
+        proxy=options.proxy,
     )
     spec = spec_of(subject, applied_knobs(entry), stays=True)
-    yield CommittedHolder(spec, entry, paths), True
+    yield CommittedHolder(spec, entry, paths, options.proxy), True
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from ktune.profile.locate import profile_argument
 from ktune.profile.model import Profile
 from ktune.profile.phases import in_phase
 from ktune.profile.watching import WatchSettings
+from ktune.proxy.backends import ProxyChoice
 from ktune.records import clock, lockouts
 from ktune.records.lockouts import Lockout
 from ktune.records.paths import StatePaths
@@ -44,6 +45,7 @@ class WatchOptions:
     until_settled: bool = False
     coexist: bool = False
     despite_lock_out: bool = False
+    proxy: ProxyChoice = ProxyChoice.AUTO
 
 
 @dataclass(frozen=True)
