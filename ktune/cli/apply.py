@@ -66,6 +66,7 @@ def run(args: Namespace) -> int:
     if args.policy is None:
         raise UsageError("which policy?", hint="ktune apply POLICY")
     from ktune.policy.apply import apply, entry_in_force, plan_apply, refuse_adaptive
+    from ktune.policy.guarded import guard_state
     from ktune.policy.hooks import fire
     from ktune.policy.load import load_policy
     from ktune.profile.configuration import HookEvent
@@ -103,10 +104,13 @@ def run(args: Namespace) -> int:
     said = persisting.persist_it(plan, args, paths) if args.persist else []
     told = {"policy": entry.name, "serial": entry.serial, "digest": entry.digest}
     fire(HookEvent.APPLIED, {**told, "scope": entry.scope.text}, warn)
+    state = guard_state(entry, paths)
     say_unless(
         args.json,
         f"in force: {entry.name} serial {entry.serial}, "
         f"{counted(len(entry.knobs), 'knob')}, {lasts}",
+        f"guard:  {state.text}",
+        *(f"        {line}" for line in state.lines),
         *said,
         f"watch:  {paths.command('watch', args.policy)}",
         f"check:  {paths.command('verify')}",

@@ -12,6 +12,7 @@ from ktune.cli.common import SubParsers, print_json, say, show, state_paths, tab
 from ktune.errors import ExitCode
 from ktune.kernel.wording import counted
 from ktune.policy import stack
+from ktune.policy.guarded import guard_state
 from ktune.policy.persisted import PersistedPolicy, list_persisted
 from ktune.policy.stack import EntryState, StackEntry, UnreadableEntry
 from ktune.proxy.recover import PendingJournal, pending
@@ -97,7 +98,7 @@ class _Found:
 
 
 def _show(paths: StatePaths, found: _Found) -> None:
-    _policies(found)
+    _policies(found, paths)
     for record in found.leased:
         say(f"in force while it is watched: {record.policy} serial {record.serial}, {record.scope}")
         say(*_watch_lines(record))
@@ -125,7 +126,7 @@ def _show(paths: StatePaths, found: _Found) -> None:
         say("nothing in force")
 
 
-def _policies(found: _Found) -> None:
+def _policies(found: _Found, paths: StatePaths) -> None:
     for entry in found.entries:
         if isinstance(entry, UnreadableEntry):
             say(f"UNREADABLE: {entry.path}: {entry.reason}")
@@ -142,8 +143,17 @@ def _policies(found: _Found) -> None:
                 (knob.key, show(knob.original), "->", show(knob.applied)) for knob in entry.knobs
             )
         )
+        say(*_guard_lines(entry, paths))
         if record is not None:
             say(*_watch_lines(record))
+
+
+def _guard_lines(entry: StackEntry, paths: StatePaths) -> Iterator[str]:
+    """Who guards its knobs in the kernel, and what that has seen."""
+    if _standing(entry) == "in force":
+        state = guard_state(entry, paths)
+        yield f"  guard: {state.text}"
+        yield from (f"    {line}" for line in state.lines)
 
 
 def _watch_lines(record: WatchRecord) -> Iterator[str]:
@@ -206,7 +216,12 @@ def _as_json(paths: StatePaths, found: _Found) -> dict[str, Any]:
     return {
         "state_dir": str(paths.state),
         "policies": [
-            encode(entry) | {"standing": _standing(entry), "guarded": _guarded(entry, found)}
+            encode(entry)
+            | {
+                "standing": _standing(entry),
+                "guarded": _guarded(entry, found),
+                "guard_state": _guard_json(entry, paths),
+            }
             for entry in found.entries
             if isinstance(entry, StackEntry)
         ],
@@ -228,6 +243,11 @@ def _as_json(paths: StatePaths, found: _Found) -> dict[str, Any]:
         ],
         "running": [_study_json(study) for study in found.running],
     }
+
+
+def _guard_json(entry: StackEntry, paths: StatePaths) -> dict[str, Any]:
+    state = guard_state(entry, paths)
+    return {**encode(state), "unlock": state.unlock}
 
 
 def _guarded(entry: StackEntry, found: _Found) -> bool:

@@ -16,6 +16,7 @@ from ktune.kernel.namespaces import NamespaceRef, boot_id
 from ktune.measure.scope import EphemeralScope, KeptScope
 from ktune.measure.window import WindowSource
 from ktune.modes.source import window_source
+from ktune.policy.guarded import refuse_enforced
 from ktune.policy.scope import namespace_scope
 from ktune.profile.model import NetnsScope, Profile
 from ktune.profile.plan import Plan, PlannedKnob
@@ -86,6 +87,7 @@ def stage(
             what = f"ktune {command} {plan.profile.name}"
             stack.enter_context(scope_lock(paths, netns_cookie=cookie, what=what))
         recovered = recover(paths)
+        refuse_enforced((knob.key for knob in (*plan.knobs, *plan.fixed)), cookie or 0, paths)
         source = stack.enter_context(window_source(plan.profile, namespace))
         lease = stack.enter_context(
             open_lease(

@@ -7,7 +7,7 @@ entry on the stack says what is in force and how to undo it.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ktune.catalog.catalog import load_catalog
@@ -16,6 +16,7 @@ from ktune.kernel.values import Value
 from ktune.policy import stack
 from ktune.policy.approval import refuse_unapproved
 from ktune.policy.check import CheckedPolicy, check
+from ktune.policy.guarded import guard_policy, refuse_enforced
 from ktune.policy.live import read_live
 from ktune.policy.load import LoadedPolicy
 from ktune.policy.scope import ScopeIdentity, host_scope, namespace_scope
@@ -124,6 +125,7 @@ def apply(
     cookie = None if scope.is_host else scope.cookie
     with scope_lock(paths, netns_cookie=cookie, what=f"apply of {document.name}"):
         _refuse_twice(plan, paths)
+        refuse_enforced(plan.checked.assignment, scope.cookie, paths)
         number = stack.next_number(paths)
         why = why or f"policy {document.name} serial {document.serial}"
         request = LeaseRequest(
@@ -136,7 +138,7 @@ def apply(
             report = lease.apply(plan.checked.assignment, deadline_s=_LEASE_S, why=why)
             if not report.ok:
                 raise _not_applied(report, lease)
-            entry = _commit(_entry(plan, number, lease, report), lease, paths)
+            entry = _commit(_entry(plan, number, lease, report), lease, paths, proxy)
     _tell_history(entry, document.origin.study, why, paths)
     return entry
 
@@ -190,10 +192,11 @@ def _tell_history(entry: StackEntry, study: str, why: str, paths: StatePaths) ->
         ) from error
 
 
-def _commit(entry: StackEntry, lease: Lease, paths: StatePaths) -> StackEntry:
+def _commit(entry: StackEntry, lease: Lease, paths: StatePaths, proxy: ProxyChoice) -> StackEntry:
     """The record comes first: a commit without a record could not be undone by name."""
     stack.write(paths, entry)
     try:
+        entry = replace(entry, guard_why=guard_policy(entry, paths, proxy))
         lease.commit({"policy": entry.name, "digest": entry.digest, "entry": entry.file_name})
     except BaseException:
         # Committed or not, the journal knows: `settle` reads it there once the guardian is gone.

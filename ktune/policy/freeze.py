@@ -153,7 +153,7 @@ def policy_tree(
         "evidence": evidence_of(proof, directions_of(manifest)),
         "watch": {**_WATCH, **_profiles_watch(study)},
         **({"approval": "required"} if _needs_approval(study) else {}),
-        "guard": "audit",
+        "guard": _said(study, "promotion").get("guard", "audit"),
     }
 
 

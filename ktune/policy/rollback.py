@@ -12,6 +12,7 @@ from enum import StrEnum
 from ktune.errors import BusyError, KtuneError
 from ktune.kernel.values import Value, format_value
 from ktune.policy import persisted, stack
+from ktune.policy.guarded import unguard_policy
 from ktune.policy.live import read_live
 from ktune.policy.settle import settle
 from ktune.policy.stack import StackEntry, UnreadableEntry
@@ -117,6 +118,7 @@ def roll_back(
     cookie = None if entry.scope.is_host else entry.scope.cookie
     lock = scope_lock(paths, netns_cookie=cookie, what=f"rollback of {entry.name}")
     with nullcontext() if locked else lock:
+        unguard_policy(entry, paths)
         recovery = restore_committed(entry.journal, paths=paths, namespace=entry.scope.ref)
         done = _rolled_back(entry, recovery)
         try:

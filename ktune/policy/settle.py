@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ktune.policy import stack
+from ktune.policy.guarded import remove_leftovers
 from ktune.policy.stack import EntryState
 from ktune.proxy import recover as proxy_recover
 from ktune.proxy.guardian.recovery import Recovery
@@ -30,6 +31,7 @@ def settle(paths: StatePaths) -> list[Recovery]:
     recoveries = proxy_recover.recover(paths)
     settle_entries(paths)
     _archive_idle(paths)
+    remove_leftovers(paths)
     return recoveries
 
 

@@ -68,6 +68,9 @@ class StackEntry:
     """The lease's journal: what a rollback restores from."""
     knobs: tuple[StackKnob, ...]
     guard: str = "audit"
+    """What its policy asks for."""
+    guard_why: str = ""
+    """Why there is no guard in the kernel, or not for all its knobs; empty: all is guarded."""
     source: str = ""
     """The policy file."""
 

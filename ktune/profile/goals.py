@@ -303,6 +303,13 @@ class Promotion(Model):
         description="How many pairs of windows.",
         examples=[{"min": 5, "max": 30, "after": 10}],
     )
+    guard: Literal["audit", "enforce"] = Field(
+        default="audit",
+        description="What a policy in force does about others who write its sysctls: audit reports "
+        "them; enforce refuses them (EPERM) any value but the policy's own and the one that was "
+        "there before it. Needs BPF on the host.",
+        examples=["audit"],
+    )
     approval: Literal["required", "none"] = Field(
         default="none",
         description="Whether a policy of it needs `ktune approve` before `ktune apply`.",

@@ -112,6 +112,10 @@ class Lease:
         found = [ForeignWrite.from_json(raw) for raw in self._ask({"op": "check"})["foreign"]]
         return (*self._told(), *found)
 
+    def fileno(self) -> int:
+        """Readable when the guardian says something unasked: see `heard`."""
+        return self._channel.sock.fileno()
+
     def heard(self) -> tuple[ForeignWrite, ...]:
         """The same without asking: what the guardian's guard has told by itself so far. Costs one
         select(2); nothing ever where the guard is not at work (`standing`).

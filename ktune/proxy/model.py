@@ -191,8 +191,8 @@ class RestoreReport:
 
 def foreign_message(item: ForeignWrite) -> str:
     """One line for people."""
-    who = "somebody else" if item.by is None else item.by.text
-    return f"{item.key}: changed by {who}, {item.expected!r} -> {item.found!r} (kept)"
+    who = "" if item.by is None else f" by {item.by.text}"
+    return f"{item.key}: changed by somebody else, {item.expected!r} -> {item.found!r}{who} (kept)"
 
 
 def result_to_json(result: WriteResult) -> Json:

@@ -44,8 +44,9 @@ def test_a_foreign_write_ends_its_window_at_once(net_bench: Bench, net: Net) -> 
     pid, _ = write_as("", "/proc/sys/net/ipv4/tcp_fin_timeout", "66", netns=net.ref.netns)
     ended = running.end()
     assert ended.code == 5
-    assert f"{FIN}: changed by python" in ended.err and f"(pid {pid}, uid 0" in ended.err
-    assert "66 (kept); the knob is dropped from this run" in ended.err
+    assert f"{FIN}: changed by somebody else, " in ended.err
+    assert "-> 66 by python" in ended.err and f"(pid {pid}, uid 0" in ended.err
+    assert "(kept); the knob is dropped from this run" in ended.err
     assert net.read(FIN) == 66
 
 

@@ -62,10 +62,13 @@ def study(
     outcome: ProofOutcome | None = ProofOutcome.IMPROVED,
     study_id: str = "",
     better: Direction | None = None,
+    promotion: Mapping[str, object] | None = None,
 ) -> Study:
     """A study with one window and, unless `outcome` is None, a proof; with `better`, its profile
     says which way the objective runs."""
-    goals = {"objectives": [{"metric": "throughput", "direction": better}]} if better else {}
+    goals: dict[str, object] = {} if promotion is None else {"promotion": dict(promotion)}
+    if better:
+        goals["objectives"] = [{"metric": "throughput", "direction": better}]
     made = Study.create(
         paths,
         StudyManifest(

@@ -52,8 +52,21 @@ class Group:
         return write_as(self.folder, path, *values, netns=netns)[1]
 
     def close(self) -> None:
-        """Remove it; nobody is inside any more."""
+        """Remove it; nobody is inside any more, but groups of guardians may be."""
+        for inner in Path(self.folder).iterdir():
+            if inner.is_dir():
+                inner.rmdir()
         os.rmdir(self.folder)
+
+    @property
+    def enclosure(self) -> tuple[str, ...]:
+        """argv in front of a command for which this group is the root of cgroup2: whatever it
+        attaches there concerns nobody else."""
+        root = cgroup2_root()
+        script = (
+            f'echo $$ > {self.folder}/cgroup.procs; mount --bind {self.folder} {root}; exec "$@"'
+        )
+        return ("unshare", "--mount", "sh", "-ec", script, "sh")
 
 
 def write_as(folder: str, path: str, *values: str, netns: str = "") -> tuple[int, list[str]]:

@@ -8,6 +8,7 @@ baseline returns when it dies (`--on-death=baseline`).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
@@ -19,6 +20,7 @@ from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
 from ktune.modes.watch.spec import WatchSpec
 from ktune.policy import stack
+from ktune.policy.guarded import listener
 from ktune.policy.live import read_live
 from ktune.policy.rollback import roll_back
 from ktune.policy.scope import ScopeIdentity, cookie_of
@@ -26,13 +28,18 @@ from ktune.policy.settle import WAY_BACK
 from ktune.policy.stack import StackEntry
 from ktune.proxy.backends import ProxyChoice
 from ktune.proxy.client import Lease, LeaseRequest, open_lease
-from ktune.proxy.model import ApplyReport, LeaseTunable
+from ktune.proxy.guard.foreign import writer_of
+from ktune.proxy.guard.rules import guarded_name
+from ktune.proxy.model import ApplyReport, LeaseTunable, Writer
 from ktune.proxy.storage import archive
 from ktune.records import history
 from ktune.records.paths import StatePaths
 
 LEASE_S = 15.0
 """A watcher that says nothing for so long (hung, stopped) loses a holdback's lease."""
+
+
+_CARRIED_OUT_S = 0.02
 
 
 class NotInForce(KtuneError):
@@ -69,6 +76,14 @@ class Holder(Protocol):
     def renew(self) -> None:
         """Called at every look."""
 
+    def wake_fds(self) -> list[int]:
+        """Readable as soon as somebody else has written a knob; none where that is found by the
+        looks alone."""
+
+    def writers(self) -> dict[str, Writer]:
+        """Who has written which knob since the last call, as far as a guard has told. Waits a
+        moment for their writes to show. Raises LeaseLost."""
+
 
 class CommittedHolder:
     """A policy that `apply` committed."""
@@ -78,6 +93,7 @@ class CommittedHolder:
     ) -> None:
         self.spec = spec
         self._proxy = proxy
+        self._listener = None if proxy is ProxyChoice.FILE else listener(entry, paths)
         self._entry = entry
         self._paths = paths
 
@@ -124,6 +140,21 @@ class CommittedHolder:
 
     def renew(self) -> None:
         """A committed policy needs nobody."""
+
+    def wake_fds(self) -> list[int]:
+        """Of the guard that is pinned for the policy."""
+        return [] if self._listener is None else [self._listener.wake_fd]
+
+    def writers(self) -> dict[str, Writer]:
+        if self._listener is None:
+            return {}
+        names = {guarded_name(knob.tunable.path): knob.tunable.key for knob in self.spec.knobs}
+        found = {
+            names[event.knob]: writer_of(event)
+            for event in self._listener.events()
+            if event.knob in names
+        }
+        return _shown(found)
 
     def _returned(self, lease: Lease) -> None:
         """Is the policy back? A journal that has ended goes to the archive."""
@@ -198,6 +229,13 @@ class LeasedHolder:
         self._lease.ensure_alive()
         self._lease.renew(deadline_s=self._deadline_s)
 
+    def wake_fds(self) -> list[int]:
+        """The guardian says what its guard hears."""
+        return [fd for fd in (self._lease.fileno(),) if fd >= 0]  # -1: the lease is over
+
+    def writers(self) -> dict[str, Writer]:
+        return _shown({item.key: item.by for item in self._lease.heard() if item.by is not None})
+
 
 def put(
     lease: Lease, assignment: Assignment, why: str, *, deadline_s: float = LEASE_S
@@ -207,6 +245,13 @@ def put(
     if not report.ok:
         raise NotInForce("; ".join(report.problems))
     return report
+
+
+def _shown(writers: dict[str, Writer]) -> dict[str, Writer]:
+    """A guard hears of a write before the kernel carries it out."""
+    if writers:
+        time.sleep(_CARRIED_OUT_S)
+    return writers
 
 
 def _drifted(spec: WatchSpec, live: Mapping[str, Value | None]) -> dict[str, Value | None]:

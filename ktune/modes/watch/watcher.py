@@ -168,7 +168,8 @@ class Watcher:
             due_s = min(due_s, self.adaptive.due_s)
         left_s = max(0.0, due_s - now_s)
         self._crossed = self.guardrails.wait(
-            left_s, also=[self.door.fileno(), self._noted.fileno()]
+            left_s,
+            also=[self.door.fileno(), self._noted.fileno(), *self.holder.wake_fds()],
         )
 
     def _around(self) -> tuple[Event, ...]:
@@ -186,12 +187,16 @@ class Watcher:
             return (PauseAsked(who),)
         try:
             self.holder.renew()
+            writers = self.holder.writers()
             drift = self.holder.drift()
         except KtuneError as error:
             return (*found, self.driver.lost(error))
         if drift:
-            text = ", ".join(f"{key} = {value}" for key, value in drift.items())
-            found.append(ForeignWrite(f"changed by somebody else: {text}"))
+            lines = [
+                f"{key} = {value}" + (f" by {writers[key].text}" if key in writers else "")
+                for key, value in drift.items()
+            ]
+            found.append(ForeignWrite(f"changed by somebody else: {', '.join(lines)}"))
         return tuple(found)
 
     def _time_passed(self) -> None:

@@ -35,12 +35,17 @@ def suspicion(events: Iterable[GuardEvent], kind: ValueType, expected: Value) ->
         if event.verdict is Verdict.DENIED:
             continue
         before, after = _value(kind, event.old), _value(kind, event.new)
-        writer = Writer(event.pid, event.comm, event.uid, event.netns)
+        writer = writer_of(event)
         if found is not None and before not in (None, expected):
             found = Suspicion(found.writer, before)
         if after != expected or event.verdict is Verdict.CLAMPED:
             found = Suspicion(writer, found.passing if found else None)
     return found
+
+
+def writer_of(event: GuardEvent) -> Writer:
+    """Who an event is about."""
+    return Writer(event.pid, event.comm, event.uid, event.netns)
 
 
 def _value(kind: ValueType, text: str) -> Value | None:

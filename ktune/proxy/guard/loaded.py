@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 
 from ktune.kernel.bpf.library import BpfError
-from ktune.kernel.bpf.objects import BpfObject, Link, RingBuffer, open_object
+from ktune.kernel.bpf.objects import BpfObject, Link, RingBuffer, open_object, pin
 from ktune.kernel.cgroup2 import cgroup2_root
 from ktune.proxy.guard.wire import (
     NO_COUNTERS,
@@ -32,6 +32,8 @@ OBJECTS = ("guard", "guard_plain")
 """With the writer's network namespace (needs the kernel's BTF), and without."""
 LIMITS = "guard_limits"
 AUDIT = "guard_audit"
+_KEPT = ("counters", "last", "own", "events")
+"""Maps that somebody looks at or writes after the loader has gone."""
 _INTRODUCE_BY = "/proc/sys/kernel/ostype"
 _FIRST = struct.pack("<I", 0)
 
@@ -55,6 +57,7 @@ class LoadedGuard:
         self._links: dict[str, Link] = {}
         self._numbers: dict[str, int] = {}
         self._ring: RingBuffer = self._object.ring("events")
+        self._own = 0
         self.root: str | None = None
         """Where it audits: the root of cgroup2 as this process sees it."""
 
@@ -78,7 +81,8 @@ class LoadedGuard:
             raise BpfError(2, "no cgroup2 is mounted: nowhere to attach the guard")
         self._links[root] = self._object.attach_cgroup(AUDIT, root)
         self.root = root
-        self.add_own(self._introduce())
+        self._own = self._introduce()
+        self._object.map("own").update(struct.pack("<I", self._own), _FIRST)
 
     def bind(self, folder: str) -> None:
         """Hold every process of a cgroup2 group, and below, to the limits. Raises BpfError,
@@ -102,9 +106,23 @@ class LoadedGuard:
                 self._object.map("counters").update(key, NO_COUNTERS)
             self._object.map("rules").update(key, encode_rule(rule, number))
 
-    def add_own(self, pid: int) -> None:
-        """Writes of this process (initial pid namespace) are ktune's own."""
-        self._object.map("own").update(struct.pack("<I", pid), _FIRST)
+    @property
+    def own_pid(self) -> int:
+        """This process as the initial pid namespace counts, 0 before `audit_everybody`."""
+        return self._own
+
+    def forget_own(self) -> None:
+        """Our own writes are reported as well from now on."""
+        self._object.map("own").delete(struct.pack("<I", self._own))
+
+    def pin(self, folder: str) -> None:
+        """Keep what is attached, and the maps to look at it, in a folder of bpffs. Raises
+        BpfError."""
+        for name, link in self._links.items():
+            kind = "limits" if name.startswith("limits ") else "audit"
+            pin(link.fd, os.path.join(folder, f"link_{kind}"))
+        for name in _KEPT:
+            pin(self._object.map(name).fd, os.path.join(folder, name))
 
     def counters(self, name: str) -> Counters:
         """What has happened to one knob."""

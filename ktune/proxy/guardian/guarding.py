@@ -16,6 +16,7 @@ from ktune.proxy.allowlist import Rule
 from ktune.proxy.backends import Backend, ProxyChoice, Standing
 from ktune.proxy.guard.foreign import Suspicion, suspicion
 from ktune.proxy.guard.loaded import LoadedGuard
+from ktune.proxy.guard.pinned import Introduced
 from ktune.proxy.guard.rules import guarded_name, lease_rule, watched_rule
 from ktune.proxy.guard.wire import Action, GuardEvent
 from ktune.proxy.model import ForeignWrite, LeaseTunable, ProxyError
@@ -37,12 +38,14 @@ class LeaseGuard:
         says what failed."""
         self._choice = choice
         self._loaded: LoadedGuard | None = None
+        self._introduced: Introduced | None = None
         self._keys: dict[str, str] = {}
         self.why = ""
         if choice is ProxyChoice.FILE:
             return
         try:
             self._loaded = _started(groups)
+            self._introduced = Introduced(self._loaded.own_pid)
         except OSError as error:
             self.why = str(error.strerror or error)
 
@@ -115,6 +118,9 @@ class LeaseGuard:
 
     def close(self) -> None:
         """Detach. A second call does nothing."""
+        if self._introduced is not None:
+            self._introduced.close()
+            self._introduced = None
         if self._loaded is not None:
             self._loaded.close()
             self._loaded = None
