@@ -4,7 +4,8 @@
 
 Parts: `tuning` (a 30-trial run against MLOS, and where ktune's time goes), `startup`, `restore`
 (kill -9 of the tuner to the last knob restored; the guardian's memory), `apply` (50 sysctls through
-the lease against the bare system calls). What needs root is left out without it, and says so.
+the lease against the bare system calls), `guard` (a write that the BPF guard judges against one
+that it does not). What needs root is left out without it, and says so.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import compileall
 from collections.abc import Sequence
 from pathlib import Path
 
-from costs import apply, parts, restore, rig, startup, tuning
+from costs import apply, guard, parts, restore, rig, startup, tuning
 
-PARTS = ("startup", "apply", "tuning", "restore")
+PARTS = ("startup", "apply", "guard", "tuning", "restore")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             startup.measure(options.runs, folder)
         if "apply" in chosen and _root("apply"):
             apply.measure(options.runs, options.knobs)
+        if "guard" in chosen and _root("guard"):
+            guard.measure(options.runs)
         if "tuning" in chosen:
             tuning.measure(options.rounds, options.trials, folder, options.mlos_venv)
             parts.measure(options.rounds, options.trials, folder)

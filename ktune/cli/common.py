@@ -16,7 +16,6 @@ from typing import Any, Protocol, TypeAlias
 
 from ktune.errors import UsageError
 from ktune.kernel.values import Value
-from ktune.proxy.backends import ProxyChoice
 from ktune.records.paths import StatePaths
 from ktune.report.text import clean, value_text
 
@@ -96,6 +95,8 @@ def confirm(question: str, *, assume_yes: bool) -> bool:
 
 def add_proxy(parser: ArgumentParser) -> None:
     """`--proxy`: by which way writes reach the kernel."""
+    from ktune.proxy.backends import ProxyChoice
+
     parser.add_argument(
         "--proxy",
         choices=[choice.value for choice in ProxyChoice],

@@ -6,7 +6,6 @@ every process of the workload at once, those too that left its session and proce
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 
@@ -58,8 +57,11 @@ class WindowCgroup:
             return
 
     def remove(self, *, patience_s: float = 2.0) -> bool:
-        """Remove it once it is empty. False when something in it refuses to die."""
+        """Remove it and the groups inside it once they are empty. False when something in them
+        refuses to die."""
         deadline = time.monotonic() + patience_s
+        if not self.remove_inner(patience_s=patience_s):
+            return False
         while True:
             try:
                 os.rmdir(self.path)
@@ -72,10 +74,31 @@ class WindowCgroup:
             else:
                 return True
 
+    def end_inner(self) -> None:
+        """SIGKILL to every process of the groups inside it, and remove these."""
+        for path in _inner(self.path):
+            group = WindowCgroup(path)
+            group.kill()
+            group.remove()
+
+    def remove_inner(self, *, patience_s: float = 2.0) -> bool:
+        """Remove the groups inside it, which are empty or die now. False: one does not."""
+        gone = [WindowCgroup(path).remove(patience_s=patience_s) for path in _inner(self.path)]
+        return all(gone)
+
+
+def _inner(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
 
 def sweep() -> None:
-    """Remove the empty cgroups of spawners that were killed (`ktune-window-PID-N`). Once for each
-    spawner: a window must not pay for it. What can't be listed or removed harms nobody."""
+    """Remove the empty cgroups of runs that were killed (`ktune-window-PID-...`, with what is left
+    inside). Once for each spawner: a window must not pay for it. What can't be listed or removed
+    harms nobody."""
     parent = own_cgroup()
     if parent is None:
         return
@@ -86,8 +109,7 @@ def sweep() -> None:
     for name in names:
         pid = name.removeprefix(PREFIX).partition("-")[0]
         if name.startswith(PREFIX) and not os.path.exists(f"/proc/{pid}"):
-            with contextlib.suppress(OSError):
-                os.rmdir(os.path.join(parent, name))
+            WindowCgroup(os.path.join(parent, name)).remove(patience_s=0)
 
 
 def own_cgroup() -> str | None:

@@ -83,6 +83,10 @@ class CommandSource:
     ) -> None:
         self.close()
 
+    def group(self) -> str | None:
+        """The cgroup2 group of the workload, made by this run; None where there is none."""
+        return self._spawner.group()
+
     def close(self) -> None:
         """End the helper process and whatever it still runs."""
         self._spawner.close()

@@ -20,7 +20,7 @@ from typing import Any
 
 from ktune.kernel.namespaces import NamespaceRef, enter
 from ktune.measure import rights
-from ktune.measure.cgroup import PREFIX, sweep
+from ktune.measure.cgroup import PREFIX, WindowCgroup, sweep
 from ktune.measure.job import Job, Outcome, dump, job_from
 from ktune.measure.page_cache import drop_page_cache
 from ktune.measure.prepare import preload
@@ -29,10 +29,12 @@ from ktune.measure.tcp_metrics import flush_tcp_metrics
 
 
 def main(argv: Sequence[str]) -> int:
-    """Serve requests until the socket closes."""
-    del argv
+    """Serve requests until the socket closes. `argv`: the run's group, if it has one."""
     rights.become_subreaper()
     sweep()
+    for group in argv:
+        with contextlib.suppress(OSError):  # then it, and what it starts, stays where it is
+            WindowCgroup(group).join()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=os.dup(sys.stdin.fileno()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import glob
+import itertools
 import json
 import os
 import select
@@ -15,13 +15,14 @@ from typing import Any
 
 from ktune.errors import KtuneError
 from ktune.kernel.waiting import wait_for
-from ktune.measure.cgroup import PREFIX, WindowCgroup, own_cgroup
+from ktune.measure.cgroup import PREFIX, WindowCgroup
 from ktune.measure.child import program
 from ktune.measure.job import Outcome, dump, outcome_from
 from ktune.measure.window import Poll
 
 _POLL_S = 0.05
 _STOP_PATIENCE_S = 10.0
+_RUNS = itertools.count()
 
 
 class SpawnerGone(KtuneError):
@@ -34,6 +35,14 @@ class Spawner:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._group: WindowCgroup | None = None
+
+    def group(self) -> str | None:
+        """The cgroup2 group that will hold it and everything it starts, until `close`; None where
+        there can be none."""
+        if self._group is None:
+            self._group = WindowCgroup.create(f"{PREFIX}{os.getpid()}-run{next(_RUNS)}")
+        return None if self._group is None else self._group.path
 
     @property
     def pid(self) -> int | None:
@@ -60,6 +69,13 @@ class Spawner:
 
     def close(self) -> None:
         """End it; it kills what it was running."""
+        self._end()
+        group, self._group = self._group, None
+        if group is not None:
+            group.kill()
+            group.remove()
+
+    def _end(self) -> None:
         connection, self._socket = self._socket, None
         if connection is not None:
             connection.close()
@@ -71,15 +87,15 @@ class Spawner:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        _kill_groups_of(process.pid)
 
     def _connect(self) -> socket.socket:
         if self._socket is None:
+            group = self.group()
             ours, theirs = socket.socketpair()
             with theirs:
                 try:
                     self._process = subprocess.Popen(
-                        program("ktune.measure.spawner"),
+                        program("ktune.measure.spawner", *([group] if group else [])),
                         stdin=theirs.fileno(),
                         stdout=subprocess.DEVNULL,
                         start_new_session=True,
@@ -120,7 +136,11 @@ class Spawner:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)
-        self.close()
+        self._end()
+        if self._group is not None:  # what a spawner that was killed left running
+            # Only inside: a group that was killed itself takes no clone3(CLONE_INTO_CGROUP) from
+            # it any more (kernel/cgroup/cgroup.c, cgroup_post_fork, kill_seq; seen on 6.18).
+            self._group.end_inner()
 
 
 def _receive(connection: socket.socket, text: bytearray) -> Outcome | None:
@@ -134,14 +154,3 @@ def _receive(connection: socket.socket, text: bytearray) -> Outcome | None:
     fields = json.loads(text)
     del fields["op"]
     return outcome_from(fields)
-
-
-def _kill_groups_of(pid: int) -> None:
-    """What a spawner that was killed itself left running, where it had a cgroup for it."""
-    parent = own_cgroup()
-    if parent is None:
-        return
-    for path in glob.glob(os.path.join(glob.escape(parent), f"{PREFIX}{pid}-*")):
-        group = WindowCgroup(path)
-        group.kill()
-        group.remove()

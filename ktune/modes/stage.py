@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from ktune.kernel.namespaces import NamespaceRef, boot_id
+from ktune.measure.runner import CommandSource
 from ktune.measure.scope import EphemeralScope, KeptScope
 from ktune.measure.window import WindowSource
 from ktune.modes.source import window_source
@@ -98,6 +99,9 @@ def stage(
                 proxy=proxy,
             )
         )
+        group = source.group() if isinstance(source, CommandSource) else None
+        if group is not None:
+            lease.bind(group)
         yield Stage(lease, source, text, cookie, namespace, recovered, ephemeral)
 
 

@@ -62,6 +62,16 @@ def test_the_same_on_a_knob_of_the_host(bench: Bench, host_knobs: HostKnobs) -> 
     assert host_knobs.read(SWAPPINESS) == "61"
 
 
+def test_the_workload_itself_is_held_to_the_limits(net_bench: Bench, net: Net) -> None:
+    """It wants a value outside of the profile's limits: the kernel refuses, the run goes on."""
+    tries = '/usr/bin/printf 250 2>> "$folder/said" > /proc/sys/net/ipv4/tcp_fin_timeout; '
+    net_bench.hook(f'if [ ! -e "$folder/reached" ]; then {tries}here; fi')
+    before = net.read(FIN)
+    assert net_bench.tune("--search-only", "--proxy", "bpf").code in (0, 3)
+    assert "Operation not permitted" in (net_bench.folder / "said").read_text()
+    assert net.read(FIN) == before
+
+
 def test_writing_the_same_value_ends_no_window(net_bench: Bench, net: Net) -> None:
     net_bench.hook(HOLD_ONCE.replace("sleep 3000", "sleep 1"))
     running = net_bench.tune_until_hooked()

@@ -36,7 +36,7 @@ FAILED, VOID, VALID = Validity.CANDIDATE_FAILED, Validity.VOID, Validity.VALID
 def groups_of(spawner: int) -> list[str]:
     """The cgroups of its windows."""
     parent = own_cgroup()
-    return [] if parent is None else glob.glob(f"{parent}/ktune-window-{spawner}-*")
+    return [] if parent is None else glob.glob(f"{parent}/*/ktune-window-{spawner}-*")
 
 
 def begun_by(source: CommandSource) -> list[int]:

@@ -79,10 +79,14 @@ class LoadedGuard:
         root = cgroup2_root()
         if root is None:
             raise BpfError(2, "no cgroup2 is mounted: nowhere to attach the guard")
-        self._links[root] = self._object.attach_cgroup(AUDIT, root)
+        self.audit(root)
         self.root = root
         self._own = self._introduce()
         self._object.map("own").update(struct.pack("<I", self._own), _FIRST)
+
+    def audit(self, folder: str) -> None:
+        """Report writers of a group and below, ourselves as well. Raises BpfError, OSError."""
+        self._links[folder] = self._object.attach_cgroup(AUDIT, folder)
 
     def bind(self, folder: str) -> None:
         """Hold every process of a cgroup2 group, and below, to the limits. Raises BpfError,
