@@ -26,6 +26,8 @@ def main() -> int:
     parser.add_argument("--cpus", type=int, default=1)
     parser.add_argument("--limit-s", type=float, default=900.0, help="a run longer than this hangs")
     parser.add_argument("--append", default="", help="more words for the kernel command line")
+    parser.add_argument("--in-memory", action="store_true", help="a guest that can sleep")
+    parser.add_argument("--log", type=Path, help="file for the kernel's own words")
     parser.add_argument("--shell", action="store_true", help="the words are a command, not tests")
     parser.add_argument("words", nargs="*", metavar="TEST", help="arguments for pytest")
     asked = parser.parse_args()
@@ -51,6 +53,8 @@ def _run(series: str, module: Path | None, command: str, asked: argparse.Namespa
             cpus=asked.cpus,
             limit_s=asked.limit_s,
             append=asked.append,
+            in_memory=asked.in_memory,
+            log=asked.log,
         ).run(command)
     except GuestError as error:
         print(f"guest: {error}", file=sys.stderr)

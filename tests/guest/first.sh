@@ -11,6 +11,14 @@ mount -t devtmpfs dev /dev
 for name in $(cat /guest/drivers); do
     insmod "/guest/modules/$name.ko" || fail "module $name does not load"
 done
+if [ "$ROOT" = memory ]; then
+    mkdir -p /run /tmp
+    mount -t tmpfs -o mode=755 run /run
+    mount -t tmpfs -o mode=1777 tmp /tmp
+    cp -r /guest /run/guest
+    cp /bin/busybox /run/guest/busybox
+    exec /run/guest/busybox sh /run/guest/second.sh
+fi
 mount -t tmpfs -o size=75% memory /memory
 mkdir /memory/upper /memory/work
 mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=524288,cache=loose,access=any host /host ||

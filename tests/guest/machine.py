@@ -22,16 +22,19 @@ from pathlib import Path
 
 from .archive import Archive
 from .building import build
+from .in_memory import pack
 from .kernels import Kernel
 from .modules import every_module, loaded_in_order
 from .needs import program, static_busybox
 from .verdict import Verdict, judge
+from .waking import Waker
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MODULE_SOURCE = CHECKOUT / "kmod"
 GUEST_WORD = "ktune_guest"
 """On the guest's kernel command line; tests that only run there look for it."""
 _HERE = Path(__file__).parent
+_SHARE = "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"
 _DRIVERS = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 
 
@@ -47,6 +50,10 @@ class Guest:
     append: str = ""
     devices: Sequence[str] = field(default=())
     """More words for QEMU."""
+    in_memory: bool = False
+    """The root is in memory and a sleep does it no harm; the machine's other files are not there."""
+    log: Path | None = None
+    """Where the kernel's own words are kept."""
 
     def run(self, command: str) -> Verdict:
         """Boot, run `command` (for sh) in the checkout, power off. Its output is passed on at once.
@@ -59,8 +66,11 @@ class Guest:
             (work / "initramfs").write_bytes(self._initramfs(command, marker, work))
             kernel_log = work / "kernel.log"
             argv = self._argv(work / "initramfs", kernel_log)
-            output, ended = _watch(argv, self.limit_s, hide=marker)
+            with Waker(work) as waker:
+                output, ended = _watch([*argv, *waker.words], self.limit_s, hide=marker)
             log = kernel_log.read_text(errors="replace") if kernel_log.exists() else ""
+            if self.log:
+                self.log.write_text(log)
             return judge(log, output, marker=marker, ended=ended, limit_s=self.limit_s)
 
     def _initramfs(self, command: str, marker: str, work: Path) -> bytes:
@@ -74,6 +84,7 @@ class Guest:
         archive.file("guest/command", command.encode() + b"\n")
         settings = {
             "RELEASE": self.kernel.release,
+            "ROOT": "memory" if self.in_memory else "host",
             "KERNEL_MODULES": str(self.kernel.modules),
             "CHECKOUT": str(CHECKOUT),
             "PROGRAMS": str(Path(sys.executable).parent),
@@ -81,7 +92,7 @@ class Guest:
         }
         lines = "".join(f"{key}={shlex.quote(value)}\n" for key, value in settings.items())
         archive.file("guest/settings", lines.encode())
-        drivers = loaded_in_order(self.kernel.modules, _DRIVERS)
+        drivers = loaded_in_order(self.kernel.modules, () if self.in_memory else _DRIVERS)
         for driver in drivers:
             archive.file(f"guest/modules/{driver.name}.ko", driver.content)
         archive.file("guest/drivers", _lines(driver.name for driver in drivers))
@@ -89,7 +100,9 @@ class Guest:
         for module in ours:
             archive.file(f"guest/kmod/{module.name}.ko", module.content)
         archive.file("guest/kmod/order", _lines(module.name for module in ours))
-        return archive.compressed()
+        if self.in_memory:
+            pack(archive, CHECKOUT)
+        return archive.written()
 
     def _argv(self, initramfs: Path, kernel_log: Path) -> list[str]:
         words = (
@@ -105,10 +118,7 @@ class Guest:
             *("-serial", f"file:{kernel_log}", "-serial", "stdio"),
             *("-kernel", str(self.kernel.image), "-initrd", str(initramfs)),
             *("-append", words.strip()),
-            *(
-                "-virtfs",
-                "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
-            ),
+            *(() if self.in_memory else ("-virtfs", _SHARE)),
             *self.devices,
         ]
 

@@ -3,7 +3,7 @@
 . /run/guest/settings
 export PATH="$PROGRAMS:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 export HOME=/run/guest/home TMPDIR=/tmp LANG=C.UTF-8 TERM=dumb
-export KTUNE_GUEST="$RELEASE" KTUNE_GUEST_MODULES=/run/guest/kmod
+export KTUNE_GUEST="$RELEASE" KTUNE_GUEST_MODULES=/run/guest/kmod KTUNE_GUEST_ROOT="$ROOT"
 exec </dev/null >/dev/ttyS1 2>&1
 finish() {
     echo "$MARKER exit=$1 up=$(cut -d' ' -f1 /proc/uptime)"
@@ -20,7 +20,7 @@ for kind in debugfs:/sys/kernel/debug tracefs:/sys/kernel/tracing bpf:/sys/fs/bp
 done
 mount --make-rshared /
 ip link set lo up
-modprobe -a loop tcp_bbr || { echo "modules of the kernel don't load"; finish 99; }
+[ "$ROOT" = memory ] || modprobe -a loop tcp_bbr || { echo "modules of the kernel don't load"; finish 99; }
 for name in $(cat /run/guest/kmod/order); do
     insmod "/run/guest/kmod/$name.ko" || { echo "our module $name does not load"; finish 98; }
 done
