@@ -233,8 +233,11 @@ def _while_watching(state: State, event: Event) -> Step:
                 Command.APPLY_POLICY if conduct.drift is Drift.REAPPLY else Command.KEEP_FOREIGN
             )
             return replace(state, reason=what), (*_RESTART, settle, Command.ALERT)
-        case TimeJumped():
-            return state, (Command.RETURN_TO_POLICY, Command.VOID_PAIR)
+        case TimeJumped(what):
+            return replace(state, reason=f"goes on: {what}"), (
+                Command.RETURN_TO_POLICY,
+                Command.VOID_PAIR,
+            )
         case PauseAsked(who):
             return replace(state, paused=True, reason=f"paused: {who}"), (
                 Command.RETURN_TO_POLICY,

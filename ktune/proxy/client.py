@@ -34,7 +34,8 @@ from ktune.proxy.model import (
 from ktune.proxy.recover import recover_one
 from ktune.proxy.storage import ProxyPaths, prepare, register_dir
 
-_START_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 60.0
+"""A start is a whole Python; on a machine as busy as those that one tunes it took 20 s."""
 _ANSWER_TIMEOUT_S = 15.0
 """A guardian that does not answer for so long is stuck on a disk; its own deadline restores."""
 

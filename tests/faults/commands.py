@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from tests.proxy.rig import alive, wait_until
+from tests.proxy.rig import PATIENCE, alive, wait_until
 
 FIN = "net.ipv4.tcp_fin_timeout"
 RATE = "net.ipv4.icmp_ratelimit"
@@ -198,7 +198,7 @@ class Running:
 
     def end(self) -> Ended:
         """Wait for its end; a traceback is never acceptable."""
-        out, err = self.process.communicate(timeout=100)
+        out, err = self.process.communicate(timeout=100 * PATIENCE)
         assert "Traceback" not in err, err
         assert "bug in ktune" not in err, err
         return Ended(self.process.returncode, out, err)

@@ -3,72 +3,127 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import signal
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
-from .kernels import newest
+from .kernels import Kernel, newest
 from .machine import MODULE_SOURCE, Guest
 from .needs import GuestError
 
-PYTEST = ("python", "-m", "pytest", "-p", "no:cacheprovider", "-o", "timeout=300", "--durations=5")
-TESTS = ("tests/guest/inside",)
-"""What `make test-kernel` runs in each guest."""
+PYTEST = ("python", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", "timeout=1200")
+
+
+@dataclass(frozen=True)
+class Share:
+    """Tests that run in one guest; those `in_memory` send it to sleep."""
+
+    name: str
+    tests: Sequence[str]
+    in_memory: bool = False
+
+
+STANDARD = (
+    Share("the proxy's behaviour", ["tests/proxy/test_behaviour.py"]),
+    Share("inside, faults", ["tests/guest/inside", "tests/faults/test_guardian_faults.py"]),
+)
+"""What `make test-kernel` runs, the longest first: as many guests at once as there are CPUs."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one guest; `text` is for people."""
+
+    good: bool
+    text: str
 
 
 def main() -> int:
+    asked = _parser().parse_args()
+    # A guest's folder is removed, and its QEMU ended, also when this is told to end.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        kernels = [newest(series) for series in asked.series or ["6.1"]]
+    except GuestError as error:
+        print(f"guest: {error}", file=sys.stderr)
+        return 1
+    if asked.words:
+        share = Share(shlex.join(asked.words), asked.words, asked.in_memory)
+        good = all(_run(kernel, share, asked, live=True).good for kernel in kernels)
+    else:
+        good = _all_shares(kernels, asked)
+    return 0 if good else 1
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.guest", description=__doc__)
     parser.add_argument("--series", action="append", help="kernel series, several times (6.1)")
     parser.add_argument("--module", type=Path, default=MODULE_SOURCE, help="source of the module")
     parser.add_argument("--no-module", action="store_true", help="load no module of ours")
     parser.add_argument("--memory-mib", type=int, default=1536)
     parser.add_argument("--cpus", type=int, default=1)
-    parser.add_argument("--limit-s", type=float, default=900.0, help="a run longer than this hangs")
+    parser.add_argument("--limit-s", type=float, default=1800.0, help="a longer run has hung")
     parser.add_argument("--append", default="", help="more words for the kernel command line")
     parser.add_argument("--in-memory", action="store_true", help="a guest that can sleep")
     parser.add_argument("--log", type=Path, help="file for the kernel's own words")
     parser.add_argument("--shell", action="store_true", help="the words are a command, not tests")
     parser.add_argument("words", nargs="*", metavar="TEST", help="arguments for pytest")
-    asked = parser.parse_args()
-    module = asked.module if asked.module.is_dir() and not asked.no_module else None
-    command = shlex.join(asked.words if asked.shell else [*PYTEST, *(asked.words or TESTS)])
+    return parser
+
+
+def _all_shares(kernels: Sequence[Kernel], asked: argparse.Namespace) -> bool:
+    """Their outputs come one after the other, each when its guest is done."""
     good = True
-    for series in asked.series or ["6.1"]:
-        good &= _run(series, module, command, asked)
-    return 0 if good else 1
+    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
+        runs = [
+            pool.submit(_run, kernel, share, asked, live=False)
+            for kernel in kernels
+            for share in STANDARD
+        ]
+        for run in runs:
+            report = run.result()
+            print(report.text, end="", flush=True)
+            good &= report.good
+    return good
 
 
-def _run(series: str, module: Path | None, command: str, asked: argparse.Namespace) -> bool:
+def _run(kernel: Kernel, share: Share, asked: argparse.Namespace, *, live: bool) -> Report:
     begun = time.monotonic()
-    try:
-        kernel = newest(series)
-        fetched = time.monotonic()
-        what = f"with {module.name}/" if module else "without a module of ours"
-        print(f"guest: Linux {kernel.release}, {what}: {command}", flush=True)
-        verdict = Guest(
-            kernel,
-            module,
-            memory_mib=asked.memory_mib,
-            cpus=asked.cpus,
-            limit_s=asked.limit_s,
-            append=asked.append,
-            in_memory=asked.in_memory,
-            log=asked.log,
-        ).run(command)
-    except GuestError as error:
-        print(f"guest: {error}", file=sys.stderr)
-        return False
-    took_s = time.monotonic() - fetched
-    for problem in verdict.problems:
-        print(f"guest: {problem}", file=sys.stderr)
-    told = "good" if verdict.good else f"FAILED (exit code {verdict.code})"
-    print(
-        f"guest: Linux {kernel.release}: {told} in {took_s:.0f} s "
-        f"(and {fetched - begun:.0f} s for the kernel)",
-        flush=True,
+    module = asked.module if asked.module.is_dir() and not asked.no_module else None
+    command = shlex.join(share.tests if asked.shell else [*PYTEST, *share.tests])
+    output = sys.stdout if live else StringIO()
+    with_module = f"with {module.name}/" if module else "without a module of ours"
+    print(f"guest: Linux {kernel.release}, {with_module}: {share.name}", flush=True)
+    guest = Guest(
+        kernel,
+        module,
+        memory_mib=asked.memory_mib,
+        cpus=asked.cpus,
+        limit_s=asked.limit_s,
+        append=asked.append,
+        in_memory=share.in_memory,
+        log=asked.log,
     )
-    return verdict.good
+    try:
+        verdict = guest.run(command, output)
+    except GuestError as error:
+        print(f"guest: {error}", file=output)
+        told, good = "FAILED", False
+    else:
+        for problem in verdict.problems:
+            print(f"guest: {problem}", file=output)
+        good = verdict.good
+        told = "good" if good else f"FAILED (exit code {verdict.code})"
+    took_s = time.monotonic() - begun
+    print(f"guest: Linux {kernel.release}: {share.name}: {told} in {took_s:.0f} s", file=output)
+    return Report(good, output.getvalue() if isinstance(output, StringIO) else "")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Archive:
         self._add(path.strip("/"), stat.S_IFCHR | 0o600, b"", (major, minor))
 
     def written(self) -> bytes:
-        """The whole archive, as the kernel takes it; not compressed, for emulation unpacks slowly."""
+        """The whole archive, not compressed: emulation unpacks slowly."""
         end = Archive()
         end._add("TRAILER!!!", 0, b"", (0, 0))
         return bytes(self._data + end._data)

@@ -6,4 +6,6 @@ from pathlib import Path
 
 from tests.guest.machine import GUEST_WORD
 
-collect_ignore = [] if GUEST_WORD in Path("/proc/cmdline").read_text().split() else ["inside"]
+collect_ignore = (
+    [] if GUEST_WORD in Path("/proc/cmdline").read_text().split() else ["inside", "asleep"]
+)

@@ -1,7 +1,7 @@
 """A root for a guest that goes to sleep: everything in its initramfs, nothing over 9p.
 
-virtio's 9p driver knows no suspend: after the first one its queues are gone, and with them every file
-(drivers/virtio/virtio.c, virtio_device_restore). So what the tests need is packed into memory.
+virtio's 9p driver knows no suspend: after the first one its queues are gone, and with them every
+file (drivers/virtio/virtio.c, virtio_device_restore). So what the tests need is in memory.
 """
 
 from __future__ import annotations

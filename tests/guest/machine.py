@@ -8,6 +8,7 @@ kernel runs.
 
 from __future__ import annotations
 
+import compileall
 import os
 import secrets
 import select
@@ -19,6 +20,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from .archive import Archive
 from .building import build
@@ -34,8 +36,9 @@ MODULE_SOURCE = CHECKOUT / "kmod"
 GUEST_WORD = "ktune_guest"
 """On the guest's kernel command line; tests that only run there look for it."""
 _HERE = Path(__file__).parent
+_SYSTEMD = "systemd.unit=multi-user.target systemd.mask=serial-getty@ttyS0.service"
 _SHARE = "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"
-_DRIVERS = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
+_DRIVERS = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_blk", "ext4")
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,18 @@ class Guest:
     devices: Sequence[str] = field(default=())
     """More words for QEMU."""
     in_memory: bool = False
-    """The root is in memory and a sleep does it no harm; the machine's other files are not there."""
+    """A root in memory: sleep does it no harm; the machine's other files are not there."""
+    disk: Path | None = None
+    """An ext4 image: systemd is process 1, and what is written stays for the next boot."""
     log: Path | None = None
     """Where the kernel's own words are kept."""
 
-    def run(self, command: str) -> Verdict:
-        """Boot, run `command` (for sh) in the checkout, power off. Its output is passed on at once.
+    def run(self, command: str, shown: TextIO) -> Verdict:
+        """Boot, run `command` (for sh) in the checkout, power off. Its output goes to `shown`.
 
         Raises GuestError: something is missing, the module does not build.
         """
+        _compile()
         with tempfile.TemporaryDirectory(prefix="ktune-guest-") as made:
             work = Path(made)
             marker = f"KTUNE-GUEST-{secrets.token_hex(8)}"
@@ -67,7 +73,7 @@ class Guest:
             kernel_log = work / "kernel.log"
             argv = self._argv(work / "initramfs", kernel_log)
             with Waker(work) as waker:
-                output, ended = _watch([*argv, *waker.words], self.limit_s, hide=marker)
+                output, ended = _watch([*argv, *waker.words], self.limit_s, shown, hide=marker)
             log = kernel_log.read_text(errors="replace") if kernel_log.exists() else ""
             if self.log:
                 self.log.write_text(log)
@@ -81,9 +87,11 @@ class Guest:
         archive.file("bin/busybox", static_busybox().read_bytes(), 0o755)
         archive.file("init", (_HERE / "first.sh").read_bytes(), 0o755)
         archive.file("guest/second.sh", (_HERE / "second.sh").read_bytes())
+        archive.file("guest/guest.service", (_HERE / "guest.service").read_bytes())
         archive.file("guest/command", command.encode() + b"\n")
         settings = {
             "RELEASE": self.kernel.release,
+            "INIT": "systemd" if self.disk else "shell",
             "ROOT": "memory" if self.in_memory else "host",
             "KERNEL_MODULES": str(self.kernel.modules),
             "CHECKOUT": str(CHECKOUT),
@@ -107,7 +115,7 @@ class Guest:
     def _argv(self, initramfs: Path, kernel_log: Path) -> list[str]:
         words = (
             f"console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off slub_debug=FZPU "
-            f"{GUEST_WORD} {self.append}"
+            f"{GUEST_WORD} {_SYSTEMD if self.disk else ''} {self.append}"
         )
         return [
             *(program("setpriv"), "--pdeathsig", "KILL"),
@@ -119,19 +127,27 @@ class Guest:
             *("-kernel", str(self.kernel.image), "-initrd", str(initramfs)),
             *("-append", words.strip()),
             *(() if self.in_memory else ("-virtfs", _SHARE)),
+            *(("-drive", f"file={self.disk},if=virtio,format=raw") if self.disk else ()),
             *self.devices,
         ]
+
+
+def _compile() -> None:
+    """What emulation would compile at the first start of each program. Best effort: a checkout that
+    can't be written to is compiled in the guest."""
+    for name in ("ktune", "tests"):
+        compileall.compile_dir(CHECKOUT / name, quiet=2)
 
 
 def _lines(words: Iterable[str]) -> bytes:
     return "".join(f"{word}\n" for word in words).encode()
 
 
-def _watch(argv: Sequence[str], limit_s: float, *, hide: str) -> tuple[str, bool]:
+def _watch(argv: Sequence[str], limit_s: float, shown: TextIO, *, hide: str) -> tuple[str, bool]:
     """Output of a guest, and whether it ended by itself; lines with `hide` are not shown."""
     until = time.monotonic() + limit_s
     held = bytearray()
-    shown = 0
+    passed_on = 0
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
@@ -145,12 +161,12 @@ def _watch(argv: Sequence[str], limit_s: float, *, hide: str) -> tuple[str, bool
                 if not data:
                     return _text(held), True
                 held += data
-                while (end := held.find(b"\n", shown)) >= 0:
-                    line = _text(held[shown : end + 1])
-                    shown = end + 1
+                while (end := held.find(b"\n", passed_on)) >= 0:
+                    line = _text(held[passed_on : end + 1])
+                    passed_on = end + 1
                     if hide not in line:
-                        sys.stdout.write(line)
-                        sys.stdout.flush()
+                        shown.write(line)
+                        shown.flush()
             return _text(held), False
         finally:
             process.kill()

@@ -1,8 +1,8 @@
-# Process 1 of the guest once its root is there: what a booted Debian has, then the command, then off.
-# This shell stays and reaps what tests leave behind.
+# What a booted Debian has, then the command, then off. Process 1 of the guest once its root is there
+# (it stays, and reaps what tests leave behind), or a service of systemd.
 . /run/guest/settings
 export PATH="$PROGRAMS:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-export HOME=/run/guest/home TMPDIR=/tmp LANG=C.UTF-8 TERM=dumb
+export HOME=/run/guest/home TMPDIR=/tmp LANG=C.UTF-8 TERM=dumb KTUNE_TEST_PATIENCE=8
 export KTUNE_GUEST="$RELEASE" KTUNE_GUEST_MODULES=/run/guest/kmod KTUNE_GUEST_ROOT="$ROOT"
 exec </dev/null >/dev/ttyS1 2>&1
 finish() {
@@ -11,13 +11,16 @@ finish() {
     sleep 0.2 # the serial line is drained by interrupts
     /run/guest/busybox poweroff -f
 }
-mkdir -p "$HOME" /run/lock /dev/pts /dev/shm
-mount -t devpts devpts /dev/pts
-mount -t tmpfs -o mode=1777 shm /dev/shm
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
-for kind in debugfs:/sys/kernel/debug tracefs:/sys/kernel/tracing bpf:/sys/fs/bpf; do
-    mount -t "${kind%%:*}" "${kind%%:*}" "${kind#*:}"
-done
+mkdir -p "$HOME" /run/lock
+if [ "$INIT" = shell ]; then # systemd mounts them itself
+    mkdir -p /dev/pts /dev/shm
+    mount -t devpts devpts /dev/pts
+    mount -t tmpfs -o mode=1777 shm /dev/shm
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    for kind in debugfs:/sys/kernel/debug tracefs:/sys/kernel/tracing bpf:/sys/fs/bpf; do
+        mount -t "${kind%%:*}" "${kind%%:*}" "${kind#*:}"
+    done
+fi
 mount --make-rshared /
 ip link set lo up
 [ "$ROOT" = memory ] || modprobe -a loop tcp_bbr || { echo "modules of the kernel don't load"; finish 99; }

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-SLEEP_S = 20.0
+SLEEP_S = 18.0
 """How long a guest sleeps; longer than the lease of a holdback (15 s)."""
 
 

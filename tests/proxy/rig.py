@@ -24,6 +24,8 @@ from ktune.proxy.journal import is_held
 from ktune.proxy.model import LeaseTunable
 from tests.knobs import write_knob
 
+PATIENCE = float(os.environ.get("KTUNE_TEST_PATIENCE", "1"))
+"""Limits of waiting are multiplied by it: an emulated machine is slow."""
 _LOOP_ADD = 0x4C80
 _LOOP_REMOVE = 0x4C81
 _REPO = Path(__file__).resolve().parents[2]
@@ -226,7 +228,7 @@ class RemoteClient:
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     """Wait for a condition; the limit only ends a test that has failed."""
-    until = time.monotonic() + timeout_s
+    until = time.monotonic() + timeout_s * PATIENCE
     while not condition():
         assert time.monotonic() < until, "the condition did not come true"
         time.sleep(0.005)
