@@ -163,6 +163,8 @@ def assignment_text(assignment: Assignment) -> str:
 
 def _pair_state(progress: PairDone) -> str:
     gain = log_gain_text(progress.gain, progress.direction)
+    if progress.phase is Phase.CALIBRATION:  # the baseline against itself: neither is better
+        gain = gain.partition(" ")[0]
     return ", ".join(part for part in (gain, progress.summary) if part)
 
 

@@ -18,7 +18,9 @@ from ktune.records.gains import (
     range_text,
     worse_text,
 )
-from ktune.records.types import StudyManifest
+from ktune.records.types import Phase, StudyManifest
+from ktune.report.live import line_of
+from ktune.report.progress import PairDone
 
 value = st.floats(min_value=1, max_value=100)
 
@@ -73,3 +75,10 @@ def test_intervals_run_from_low_to_high_as_the_metric_does() -> None:
 def test_directions_are_those_that_the_record_says(text: str, found: dict[str, Direction]) -> None:
     manifest = StudyManifest("id", "p", "2026-11-21T10:00:00Z", profile_text=text)
     assert directions_of(manifest) == found
+
+
+def test_pairs_of_the_baseline_with_itself_are_neither_better_nor_worse() -> None:
+    pair = PairDone(Phase.CALIBRATION, 1, 5, 0.1, "", Direction.MINIMIZE)
+    assert line_of(pair) == "  pair 1 of 5: -9.5%"
+    proof = PairDone(Phase.DECISION, 1, 30, 0.1, "E 1 of 20", Direction.MINIMIZE)
+    assert line_of(proof) == "  pair 1 of 30: -9.5% (better), E 1 of 20"
