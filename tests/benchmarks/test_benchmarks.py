@@ -23,14 +23,14 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def printed(program: str, *arguments: str) -> str:
+def printed(program: str, *arguments: str, within_s: float = 110) -> str:
     """What a benchmark prints."""
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / program), *arguments],
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=within_s,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -102,7 +102,7 @@ def test_the_search_benchmarks_print_their_table(
 def test_live_tuning_leaves_a_service_running_and_every_knob_as_it_was(root: None) -> None:
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         pytest.skip("no /dev/net/tun")
-    text = printed("live_service.py", "--trials", "4", "--window", "2", "--pairs", "5")
+    text = printed("live_service.py", "--trials", "4", "--window", "2", "--pairs", "6")
     tried = rows(text, "What was in force, window after window")
     assert {row[0] for row in tried} == {"baseline", "candidate"}
     assert "every knob as before: yes" in text
@@ -115,3 +115,18 @@ def test_sensors_print_what_an_event_costs_and_what_the_budget_leaves(root: None
     assert names == ["runqueue_latency", "tcp_rtt", "page_faults"]
     assert "<= 1 %" in rows(text, "Run-queue latency on a ping-pong")[0][1]
     assert "hackbench" in text
+
+
+@pytest.mark.full
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize("name", ["redis", "nginx"])
+def test_a_real_server_is_tuned_live_and_left_as_it_was(root: None, name: str) -> None:
+    text = printed(
+        *("live_servers.py", name, "--trials", "3", "--window", "1", "--pairs", "6"), within_s=400
+    )
+    if "left out: " in text:
+        pytest.skip(text.strip().splitlines()[-1])
+    shown = dict(row for row in rows(text, f"{name}: live tuning"))
+    assert shown["windows"] and shown["outcome"] != "no proof"
+    assert f"{name}: every knob as before: yes" in text
+    assert f"{name}: never restarted: yes" in text
