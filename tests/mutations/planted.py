@@ -170,7 +170,7 @@ MUTATIONS = (
                 "                    PairState.MEASURED, gain=finalists.claimed[number],\n"
                 "                )\n"
                 "                for draw in range(number * DRAWS_OF_A_FINALIST,\n"
-                "                                  number * DRAWS_OF_A_FINALIST + 5)\n"
+                "                                  number * DRAWS_OF_A_FINALIST + 6)\n"
                 "            ],\n",
             ),
             Edit(
