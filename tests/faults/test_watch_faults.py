@@ -198,7 +198,7 @@ def test_a_watch_killed_again_and_again_goes_on_with_its_evidence(watched: Watch
     assert done.code == 0, done.err
     assert watched.record["phase"] == "steady"
     draws = [line["draw"] for line in lines(watched)]
-    assert draws == sorted(set(draws)), "a toss was used twice"
+    assert draws == sorted(set(draws)), "a toss counts twice"
 
 
 @pytest.mark.full
@@ -525,6 +525,17 @@ def test_tune_gets_the_scope_and_the_watch_goes_on(watched: Watched) -> None:
     running.signal(signal.SIGTERM)
     assert running.end().code == 143
     assert watched.live == POLICY
+
+
+def test_a_tune_in_the_middle_of_a_baseline_window_plans_with_the_policy(watched: Watched) -> None:
+    """What a pair has in force for a moment is not what is found at the start."""
+    running = watched.until_held(IN_BASELINE)
+    watched.bench.hook("")
+    tuned = watched.bench.tune("--search-only")
+    assert tuned.code in (0, 3), tuned.err
+    assert watched.live == POLICY
+    running.signal(signal.SIGTERM)
+    assert running.end().code == 143
 
 
 @pytest.mark.full

@@ -13,9 +13,13 @@ import pytest
 from ktune.errors import KtuneError, RefusedError
 from ktune.evidence.coin import Order, toss
 from ktune.measure.guardrails.watch import Guardrails
+from ktune.modes.events import WatchPhase
+from ktune.modes.watch.diary import evidence_lines
+from ktune.modes.watch.guarding import begun
 from ktune.modes.watch.holdback import PHASE
 from ktune.modes.watch.holder import LeasedHolder
 from ktune.modes.watch.run import holding, watch_policy
+from ktune.modes.watch.subject import planned_knobs, spec_of
 from ktune.policy import stack
 from ktune.policy.apply import apply, plan_apply
 from ktune.policy.load import load_policy
@@ -54,6 +58,20 @@ def test_a_policy_that_does_harm_is_rolled_back_and_locked_out(world: Watching) 
         apply(plan, paths=world.paths)
     apply(plan, paths=world.paths, despite_lock_out=True)
     assert world.live() == POLICY
+
+
+def test_what_the_tests_say_counts_as_people_do(world: Watching) -> None:
+    subject = world.subject(dataclasses.replace(QUICK, netns=world.scope.ref.netns))
+    spec = spec_of(subject, planned_knobs(subject.plan), stays=True)
+    fresh = begun(WatchPhase.PROBATION)
+
+    def said(pairs: int, **more: int) -> str:
+        return evidence_lines(dataclasses.replace(fresh, counted=pairs, **more), spec)[0]
+
+    planned = spec.guard.probation_pairs
+    assert said(3) == f"probation: 3 of {planned} pairs"
+    beyond = said(planned + 12)
+    assert beyond.startswith(f"probation: {planned + 12} pairs ({planned} planned)")
 
 
 def test_what_can_t_be_watched_is_refused_before_it_is_applied(

@@ -428,6 +428,15 @@ def test_a_knob_that_somebody_set_back_to_its_original_is_simply_there(
     assert net.read(FIN) == before
 
 
+def test_a_journal_that_its_owner_archives_meanwhile_is_nobodys_fault(
+    backend: FileBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watch ends a lease for every pair; another command lists the folder at the same time."""
+    gone = backend.paths.journal / "watch-001.journal"
+    monkeypatch.setattr("ktune.proxy.recover.journals", lambda _: iter([gone]))
+    assert recover(backend.paths) == []
+
+
 # --- commit ---------------------------------------------------------------------------------------
 
 
