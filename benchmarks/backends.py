@@ -1,6 +1,6 @@
 """What each way to the kernel costs, side by side in one run. Asserts nothing on time.
 
-    python benchmarks/backends.py [--rounds N] [--kills N] [--writes N]
+    python benchmarks/backends.py [--rounds N] [--kills N]
 
 For every back end that works here (file, file + BPF guard, kernel module): how long the knobs stay
 moved after a kill -9 of the tuner, and of tuner and guardian together; what a switch costs for each
@@ -18,8 +18,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from costs import rig
-from costs.backends import measure
+from costs import backends, guard, rig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,14 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="What each back end of the proxy costs.")
     parser.add_argument("--rounds", type=int, default=200, help="of switches")
     parser.add_argument("--kills", type=int, default=20, help="of each kind")
-    parser.add_argument("--writes", type=int, default=2000, help="in a row, each round")
     options = parser.parse_args(argv)
     if not rig.can_make_namespaces():
         print("needs root", file=sys.stderr)
         return 4
     rig.own_runtime_folder()
     print(f"back ends of the proxy: {rig.machine()}")
-    measure(rounds=options.rounds, kills=options.kills, writes=options.writes)
+    backends.measure(rounds=options.rounds, kills=options.kills)
+    guard.measure(options.rounds)
     return 0
 
 

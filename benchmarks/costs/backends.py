@@ -1,4 +1,4 @@
-"""Back ends of the proxy beside each other: death, switches, guarded writes.
+"""Back ends of the proxy beside each other: death and switches.
 
 Knobs of the whole host (the module knows no other scope), moved by one and put back.
 """
@@ -12,12 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
-from costs.rig import Spread, interleaved, note, scratch, spread, table
+from costs.rig import interleaved, note, scratch, spread, table
 from ktune.errors import KtuneError
-from ktune.kernel.cgroup2 import cgroup2_root
 from ktune.kernel.tunable import Tunable, sysctl_path
 from ktune.kernel.values import ValueType
 from ktune.proxy.backends import ProxyChoice
@@ -49,27 +48,14 @@ with held(ProxyChoice(sys.argv[2]), sys.argv[3]) as lease:
     print(lease.guardian_pid, flush=True)
     time.sleep(600)
 """
-_WRITER = """
-import os, sys, time
-folder, path, value, writes = sys.argv[1], sys.argv[2], sys.argv[3].encode(), int(sys.argv[4])
-if folder:
-    open(folder + "/cgroup.procs", "w").write(str(os.getpid()))
-fd = os.open(path, os.O_WRONLY)
-begun = time.perf_counter()
-for _ in range(writes):
-    os.pwrite(fd, value, 0)
-print((time.perf_counter() - begun) / writes)
-"""
 
 
-def measure(*, rounds: int, kills: int, writes: int) -> None:
+def measure(*, rounds: int, kills: int) -> None:
     """Every part, for every back end that works here."""
     with scratch("/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
         choices = [choice for choice in _CHOICES if _works(choice, folder)]
         _deaths(choices, kills, folder)
         _switches(choices, rounds, folder)
-        if ProxyChoice.BPF in choices:
-            _guarded_writes(max(5, kills), writes, folder)
 
 
 _CHOICES = [choice for choice in ProxyChoice if choice is not ProxyChoice.AUTO]
@@ -211,51 +197,3 @@ def _switch(lease: Lease) -> float:
         raise SystemExit(f"the lease could not apply: {report.problems}")
     lease.apply({}, deadline_s=60)
     return taken_s
-
-
-# --- writes ---------------------------------------------------------------------------------------
-
-
-def _guarded_writes(rounds: int, writes: int, folder: Path) -> None:
-    """The value in force, written again and again by another process: nothing changes."""
-    root = cgroup2_root()
-    assert root is not None
-    group = f"{root}/ktune-window-{os.getpid()}-bench"
-    os.mkdir(group)
-    times: dict[str, list[float]] = {"no guard": [], "audited": [], "held to limits": []}
-    try:
-        for _ in range(rounds):
-            times["no guard"].append(_write("", writes))
-            with ExitStack() as stack:
-                lease = stack.enter_context(held(ProxyChoice.BPF, str(folder)))
-                lease.bind(group)
-                times["audited"].append(_write("", writes))
-                times["held to limits"].append(_write(group, writes))
-    finally:
-        os.rmdir(group)
-    spreads = {name: spread(found) for name, found in times.items()}
-    bare = spreads["no guard"]
-    table(
-        f"One write(2) to {next(iter(KNOBS))}, {writes} in a row, {rounds} rounds",
-        ("the writer is", "us, median [quartiles]", "more than without"),
-        [(name, found.text(1e6, 2), _more(found, bare)) for name, found in spreads.items()],
-    )
-
-
-def _more(found: Spread, bare: Spread) -> str:
-    return f"{(found.median - bare.median) * 1e6:+.2f} us"
-
-
-def _write(group: str, writes: int) -> float:
-    key = next(iter(KNOBS))
-    live = str(_live()[key])
-    done = subprocess.run(
-        [
-            *(sys.executable, "-I", "-S", "-c", _WRITER),
-            *(group, sysctl_path(key), live, str(writes)),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return float(done.stdout)
