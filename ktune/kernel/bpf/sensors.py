@@ -105,7 +105,7 @@ KINDS = {
             SensorName.TCP_RTT,
             ("tcp_rtt",),
             "TCP's smoothed round-trip time",
-            event_s=180e-9,
+            event_s=130e-9,
         ),
         SensorKind(
             SensorName.TCP_RETRANSMITS,
