@@ -19,6 +19,7 @@
 #include "kt_text.h"
 #include "kt_trace.h"
 
+/* the two lists, which file a knob has, and the results (ktune.h has the order of locks) */
 DEFINE_MUTEX(kt_claims_lock);
 LIST_HEAD(kt_sessions);
 static LIST_HEAD(kt_claims);
@@ -353,11 +354,11 @@ int kt_session_add(struct kt_session *s, struct ktune_add *add)
 {
 	int err;
 
-	if (!capable(CAP_SYS_ADMIN))
+	if (!capable(CAP_SYS_ADMIN)) {
 		err = -EPERM;
-	else if (!net_eq(current->nsproxy->net_ns, &init_net))
+	} else if (!net_eq(current->nsproxy->net_ns, &init_net)) {
 		err = -EXDEV;	/* a worker would write another namespace's knobs */
-	else {
+	} else {
 		mutex_lock(&s->lock);
 		err = kt_session_add_locked(s, add);
 		mutex_unlock(&s->lock);

@@ -111,33 +111,28 @@ static inline int kt_put_words(struct kt_out *out, const char *text, bool folded
 	return out->len || folded ? 0 : -EINVAL;
 }
 
-/* The one word in brackets, or the only word there is. */
+/* What is between the only pair of brackets, or the only word there is. */
 static inline int kt_put_chosen(struct kt_out *out, const char *text)
 {
-	const char *found = NULL, *word;
-	size_t len, found_len = 0, words = 0, only_len = 0;
-	const char *only = NULL;
+	const char *found = NULL, *from, *to;
+	size_t len, found_len = 0, more;
 
-	while ((word = kt_word(text, &len))) {
-		words++;
-		only = word;
-		only_len = len;
-		if (len > 2 && word[0] == '[' && word[len - 1] == ']') {
-			if (found)
-				return -EINVAL;
-			found = word + 1;
-			found_len = len - 2;
-		}
-		text = word + len;
+	for (from = strchr(text, '['); from; from = strchr(to, '[')) {
+		for (to = from + 1; *to && *to != '[' && *to != ']' && !kt_blank(*to); to++)
+			;
+		if (*to != ']' || to == from + 1)
+			continue;
+		if (found)
+			return -EINVAL;
+		found = from + 1;
+		found_len = to - found;
 	}
-	if (!found && words == 1 && !memchr(only, '[', only_len) &&
-	    !memchr(only, ']', only_len)) {
-		found = only;
-		found_len = only_len;
-	}
-	if (!found || memchr(found, '[', found_len) || memchr(found, ']', found_len))
+	if (found)
+		return kt_put(out, found, found_len);
+	found = kt_word(text, &len);
+	if (!found || kt_word(found + len, &more))
 		return -EINVAL;
-	return kt_put(out, found, found_len);
+	return kt_put(out, found, len);
 }
 
 static inline bool kt_is(const char *word, size_t len, const char *name)
@@ -152,11 +147,11 @@ static inline bool kt_is(const char *word, size_t len, const char *name)
 
 static inline int kt_put_switch(struct kt_out *out, const char *word, size_t len)
 {
-	static const char * const on[] = { "y", "1", "yes", "true", "on" };
-	static const char * const off[] = { "n", "0", "no", "false", "off" };
+	static const char * const on[] = { "y", "1", "yes", "true", "on", NULL };
+	static const char * const off[] = { "n", "0", "no", "false", "off", NULL };
 	size_t i;
 
-	for (i = 0; i < sizeof(on) / sizeof(on[0]); i++) {
+	for (i = 0; on[i]; i++) {	/* as many of both */
 		if (kt_is(word, len, on[i]))
 			return kt_put(out, "Y", 1);
 		if (kt_is(word, len, off[i]))

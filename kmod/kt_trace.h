@@ -15,7 +15,7 @@
  */
 #define kt_entry_text(name, text) __dynamic_array(char, name, strlen(text) + 1)
 #define kt_assign_text(name, text) \
-	memcpy(__get_dynamic_array(name), text, strlen(text) + 1)
+	memcpy(__get_dynamic_array(name), text, __get_dynamic_array_len(name))
 
 DECLARE_EVENT_CLASS(ktune_write,
 	TP_PROTO(u64 session, const char *knob, const char *before, const char *after,

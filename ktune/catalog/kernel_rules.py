@@ -32,7 +32,7 @@ _FACTS = {
 }
 _ROOTS = {Kind.SYSCTL: "KT_SYSCTL", Kind.SYSFS: "KT_SYSFS", Kind.CGROUP: "KT_CGROUP"}
 _TEXT_MAX = 255
-_WIDTH = 90
+_WIDTH = 86
 
 
 def reachable(entry: KnobEntry) -> bool:
@@ -85,7 +85,7 @@ def _row(entry: KnobEntry) -> str:
     if flags:
         fields.append(f".flags = {' | '.join(flags)}")
     if entry.choices is not None:
-        fields.append(f'.choices = "{_words(entry)}"')
+        fields.append(f".choices = {_words(entry)}")
     if entry.minimum is not None and entry.maximum is not None:
         least, most = _bounds(entry.minimum), _bounds(entry.maximum)
         fields.append(f".elements = {len(least)}")
@@ -99,16 +99,17 @@ def _row(entry: KnobEntry) -> str:
         fields.append(f".special = KT_SPECIAL({', '.join(numbers)})")
     if entry.length is not None:
         fields.append(f".length = {entry.length}")
-    text = ", ".join(field.replace(" ", "\0") for field in fields)
+    text = ", ".join(field.replace(" ", "\0").replace("\1", " ") for field in fields)
     lines = textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
-    return "{ " + "\n  ".join(lines).replace("\0", " ") + " },"
+    return "{ " + "\n\t".join(lines).replace("\0", " ") + " },"
 
 
 def _words(entry: KnobEntry) -> str:
+    """String literals that C joins; a line may break between them (\\1)."""
     text = " ".join(entry.choices or ())
     if len(text) > _TEXT_MAX or not re.fullmatch(r"[A-Za-z0-9_.+ -]+", text):
         raise ValueError(f"{entry.name}: choices that the kernel's allow-list can't hold")
-    return text
+    return "\1".join(f'"{part}"' for part in re.findall(r".{1,60}(?: |\Z)", text))
 
 
 def _bounds(bound: Bound) -> list[str]:

@@ -102,7 +102,8 @@ def add_proxy(parser: ArgumentParser) -> None:
         choices=[choice.value for choice in ProxyChoice],
         default=ProxyChoice.AUTO.value,
         help="by which way to write: file, bpf (file, with limits and others' writes watched by a "
-        "BPF guard in the kernel), or the strongest that works here (auto, the default)",
+        "BPF guard in the kernel), module (the kernel module restores by itself; host scope), or "
+        "the strongest that works here (auto, the default)",
     )
 
 

@@ -97,7 +97,7 @@ def plan_lines(plan: Plan, guardrails: Iterable[Watchability], rules: RunRules) 
     yield from _section("Guardrails", map(guardrail_line, guardrails))
     if profile.workload is not None:
         yield from _section("Kept to", rule_lines(rules))
-    yield from _section("Notes", (*plan.notes, *_polled(plan)))
+    yield from _section("Notes", (*plan.notes, *_polled(plan), _module(plan)))
     yield ""
     if profile.workload is None:
         yield "No workload: this profile is for others to extend, it can't be tuned by itself."
@@ -112,6 +112,16 @@ def plan_lines(plan: Plan, guardrails: Iterable[Watchability], rules: RunRules) 
         f"{format_duration(estimate.window_s)} each{guessed}."
     )
     yield "Nothing was changed."
+
+
+def _module(plan: Plan) -> str:
+    """Whether the kernel itself would restore."""
+    from ktune.proxy.module.hold import module_state
+
+    if plan.scope != "host":
+        return "kernel module: knobs of the host only; this scope is written by files"
+    _, said = module_state()
+    return f"kernel module: {said}"
 
 
 def _polled(plan: Plan) -> Iterator[str]:

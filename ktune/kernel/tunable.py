@@ -125,14 +125,22 @@ def write_value(
         write_text(tunable.path, format_value(tunable.type, value))
     except OSError as error:
         observed = try_read(tunable, read)
-        return WriteResult(tunable.key, _outcome_of(error), before, value, observed, error.errno)
+        return WriteResult(
+            tunable.key, outcome_of(error.errno), before, value, observed, error.errno
+        )
     return _read_back(tunable, value, before, read)
 
 
 def _read_back(
     tunable: Tunable, value: Value, before: Value | None, read: TextReader
 ) -> WriteResult:
-    observed = try_read(tunable, read)
+    return taken(tunable, value, before, try_read(tunable, read))
+
+
+def taken(
+    tunable: Tunable, value: Value, before: Value | None, observed: Value | None
+) -> WriteResult:
+    """The outcome of a write that the kernel took, by what the knob reads after it."""
     if observed == value:
         outcome = Outcome.APPLIED
     elif observed is None:
@@ -142,10 +150,11 @@ def _read_back(
     return WriteResult(tunable.key, outcome, before, value, observed)
 
 
-def _outcome_of(error: OSError) -> Outcome:
-    if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+def outcome_of(code: int | None) -> Outcome:
+    """What a write that failed with this errno says of the knob."""
+    if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return Outcome.MISSING
-    if error.errno in (errno.EROFS, errno.EACCES):
+    if code in (errno.EROFS, errno.EACCES):
         return Outcome.READ_ONLY
     return Outcome.REFUSED
 

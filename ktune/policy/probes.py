@@ -25,6 +25,7 @@ from ktune.kernel.bpf.sensors import KINDS, open_sensor
 from ktune.kernel.cgroup2 import cgroup2_root
 from ktune.policy.inside import in_child
 from ktune.proxy.guard.loaded import LoadedGuard
+from ktune.proxy.module.hold import module_state
 from ktune.records.paths import StatePaths
 
 
@@ -74,11 +75,22 @@ def examine(paths: StatePaths) -> list[Finding]:
         *_kernel_files(),
         *_bpf(),
         *_sensors(),
+        _module(),
         *_guardian(),
         *_state(paths),
         *_catalog(),
         *_packages(),
     ]
+
+
+def _module() -> Finding:
+    works, said = module_state()
+    return Finding(
+        "kernel module",
+        Answer.WORKS if works else Answer.MISSING,
+        said,
+        "leases of the host that the kernel itself undoes (kmod/, optional)",
+    )
 
 
 def _platform() -> Iterator[Finding]:

@@ -3,7 +3,7 @@ only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ktune.proxy.model import Json
@@ -16,6 +16,7 @@ class ProxyChoice(StrEnum):
     AUTO = "auto"
     FILE = "file"
     BPF = "bpf"
+    MODULE = "module"
 
 
 class Backend(StrEnum):
@@ -23,6 +24,7 @@ class Backend(StrEnum):
 
     FILE = "file"
     FILE_AND_BPF = "file + BPF guard"
+    MODULE = "kernel module"
 
 
 @dataclass(frozen=True)
@@ -31,25 +33,36 @@ class Standing:
 
     `unguarded`: leased knobs that the guard can't see (sysfs does not pass its hook): others'
     writes to these are found by polling. `netns_why`: why an event does not say in which network
-    namespace its writer was, empty when it does.
+    namespace its writer was, empty when it does. `module_why`: why it is not the kernel module's,
+    empty when it is, or when nobody asked for it. `by_file`: knobs beside the module's that it
+    can't write: these come back by the guardian, or by `recover`, only.
     """
 
     backend: Backend = Backend.FILE
     why: str = ""
     unguarded: tuple[str, ...] = ()
     netns_why: str = ""
+    module_why: str = field(default="", compare=False)
+    by_file: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """One line for people: the way, and how others' writes are noticed."""
+        module = f"; no kernel module: {self.module_why}" if self.module_why else ""
+        if self.backend is Backend.MODULE:
+            files = f", except {', '.join(self.by_file)}" if self.by_file else ""
+            return (
+                f"{self.backend.value}: the kernel itself restores{files}; "
+                "others' writes are found by polling"
+            )
         if self.backend is Backend.FILE:
             because = f" (no BPF guard: {self.why})" if self.why else ""
-            return f"file{because}; others' writes are found by polling"
+            return f"file{because}; others' writes are found by polling{module}"
         rest = f", {len(self.unguarded)} knobs outside /proc/sys by polling"
         where = f"; namespace of writers unknown: {self.netns_why}" if self.netns_why else ""
         return (
             f"{self.backend.value}; others' writes are seen at once"
-            f"{rest if self.unguarded else ''}{where}"
+            f"{rest if self.unguarded else ''}{where}{module}"
         )
 
     def to_json(self) -> Json:
@@ -58,6 +71,8 @@ class Standing:
             "why": self.why,
             "unguarded": list(self.unguarded),
             "netns_why": self.netns_why,
+            "module_why": self.module_why,
+            "by_file": list(self.by_file),
         }
 
     @classmethod
@@ -68,4 +83,6 @@ class Standing:
             str(raw["why"]),
             tuple(str(key) for key in raw["unguarded"]),
             str(raw["netns_why"]),
+            str(raw["module_why"]),
+            tuple(str(key) for key in raw["by_file"]),
         )

@@ -37,6 +37,14 @@ TYPES = {
     "net.ipv4.tcp_congestion_control": ValueType.WORD,
     "net.ipv4.ip_local_port_range": ValueType.VECTOR,
 }
+NET_KEYS = (
+    *TYPES,
+    "net.ipv4.ipfrag_low_thresh",
+    "net.ipv4.ipfrag_high_thresh",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.icmp_ratelimit",
+)
+"""What tests of the proxy write below `net.`."""
 ROUNDED = ("net.ipv4.icmp_ratelimit", "net.ipv4.tcp_invalid_ratelimit")
 
 
@@ -116,6 +124,31 @@ class Net:
                 setns(f"/proc/self/fd/{back}", CLONE_NEWNET)
         finally:
             os.close(back)
+
+
+class HostNet:
+    """The host's own network scope, for back ends that know no other; only in a guest. What the
+    test wrote is put back in the end."""
+
+    ref = None
+
+    def __init__(self) -> None:
+        self._before = {key: Path(sysctl_path(key)).read_text() for key in NET_KEYS}
+
+    def read(self, key: str) -> Value:
+        """The value in force."""
+        return parse(tunable(key).type, Path(sysctl_path(key)).read_text())
+
+    def write(self, key: str, text: str) -> None:
+        """Write as an administrator would."""
+        write_knob(sysctl_path(key), text)
+
+    def close(self) -> None:
+        """Twice: thresholds bound each other."""
+        for _ in range(2):
+            for key, text in self._before.items():
+                with suppress(OSError):
+                    write_knob(sysctl_path(key), text)
 
 
 class LoopDevice:

@@ -27,6 +27,7 @@ from ktune.proxy.guardian.recovery import recover_journal
 from ktune.proxy.guardian.session import Session, boottime_s
 from ktune.proxy.journal_writer import JournalWriter
 from ktune.proxy.model import PROTOCOL_VERSION, ForeignWrite, Json, ProxyError, RestoreReport
+from ktune.proxy.module.hold import ModuleHold
 
 _TICK_S = 1.0
 """poll(2) does not count suspended time; waking each second bounds the error."""
@@ -44,7 +45,11 @@ class Guardian:
     """Serves one client until the lease ends, then restores."""
 
     def __init__(
-        self, sock: socket.socket, namespace: NamespaceRef | None, guard: LeaseGuard
+        self,
+        sock: socket.socket,
+        namespace: NamespaceRef | None,
+        guard: LeaseGuard,
+        module: ModuleHold,
     ) -> None:
         self._channel = Channel(sock)
         self._guard = guard
@@ -59,6 +64,7 @@ class Guardian:
             wait_durable=self._wait_durable,
             namespace=(namespace.netns, namespace.userns) if namespace else (None, None),
             guard=guard,
+            module=module,
         )
 
     def serve(self, hello: Json) -> int:
@@ -209,14 +215,18 @@ def main(argv: list[str]) -> int:
         return 1
     isolation = isolate(lock_memory=options.lock_memory)
     # Before the scope is entered: inside a user namespace nobody may load programs.
-    guard = LeaseGuard(ProxyChoice(options.proxy), isolation.in_cgroup2())
+    choice = ProxyChoice(options.proxy)
+    module = ModuleHold(choice, in_namespace=namespace is not None)
+    without = choice is ProxyChoice.MODULE or module.is_open
+    guard = LeaseGuard(ProxyChoice.FILE if without else choice, isolation.in_cgroup2())
     try:
         if namespace is not None:
             enter(namespace)
-        return Guardian(sock, namespace, guard).serve(
+        return Guardian(sock, namespace, guard, module).serve(
             {"pid": os.getpid(), "isolation": isolation.report}
         )
     finally:
+        module.close()
         guard.close()
         isolation.leave()
         sys.stdout.flush()

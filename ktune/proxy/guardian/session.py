@@ -6,6 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ktune.kernel.namespaces import boot_id, netns_cookie
@@ -34,6 +35,7 @@ from ktune.proxy.model import (
     value_from_json,
     value_to_json,
 )
+from ktune.proxy.module.hold import ModuleHold
 from ktune.proxy.planner import (
     Held,
     apply_order,
@@ -69,9 +71,11 @@ class Session:
         wait_durable: WaitDurable,
         namespace: tuple[str | None, str | None],
         guard: LeaseGuard | None = None,
+        module: ModuleHold | None = None,
     ) -> None:
         self._allowlist = allowlist
         self._access = access
+        self._module = module or ModuleHold(ProxyChoice.FILE, in_namespace=False)
         self._wait = wait_durable
         self._netns, self._userns = namespace
         self._guard = guard or LeaseGuard(ProxyChoice.FILE, ())
@@ -99,13 +103,7 @@ class Session:
             for other in self._allowlist.coupled(self._rules[key]):
                 self._hold(other, optional=True)
         self._alone = uncoupled(self._held)
-        standing = self._guard.watch(
-            self._rules,
-            self._limits,
-            self._held,
-            partners=dragged_along(self._limits, self._held, kinds=("either_or",)),
-            netns=netns_cookie(),
-        )
+        standing = self._stand()
         self._start_journal(request, leased, standing)
         return {
             "standing": standing.to_json(),
@@ -122,6 +120,7 @@ class Session:
         foreign = self._witness_foreign(live)
         named = request["assignment"]
         wanted = without_foreign(targets, self._held)
+        self._module.lasts(lease_s)
         self.deadline_s = boottime_s() + lease_s
         results: dict[str, WriteResult] = {}
         for _ in range(_ROUNDS):
@@ -156,7 +155,9 @@ class Session:
     def renew(self, request: Json) -> Json:
         """Move the deadline."""
         if self.deadline_s is not None:
-            self.deadline_s = boottime_s() + self._lease_seconds(request)
+            lease_s = self._lease_seconds(request)
+            self._module.lasts(lease_s)
+            self.deadline_s = boottime_s() + lease_s
         return {}
 
     def check(self, _: Json) -> Json:
@@ -177,6 +178,7 @@ class Session:
         if self.journal is None:
             raise ProxyError("protocol", "no lease is open")
         note = {str(key): str(value) for key, value in request["note"].items()}
+        self._module.commit()  # before the record: dying in between leaves an open journal
         self._wait(
             self.journal, self.journal.append({"type": "committed", "note": note}, durable=True)
         )
@@ -191,7 +193,9 @@ class Session:
         for key in self._heard:  # whoever put our value back has left the knob to us
             held = self._held[key]
             held.foreign = self._access.read(held.tunable) != held.expected
-        report = restore(self._held, self._access, written=self._written)
+        report = self._module.restore(self._held, written=self._written)
+        if report is None:
+            report = restore(self._held, self._access, written=self._written)
         self.finished = True
         self.deadline_s = None
         self.journal.append(
@@ -201,6 +205,21 @@ class Session:
             self.journal.append({"type": "closed"}, durable=False)
             self._unregister()
         return report
+
+    def _stand(self) -> Standing:
+        """Choose the way: the kernel module, else files with the guard where that works."""
+        taken = self._module.take(self._rules, self._limits, self._held)
+        if taken is not None:
+            self._access = self._module
+            return taken
+        standing = self._guard.watch(
+            self._rules,
+            self._limits,
+            self._held,
+            partners=dragged_along(self._limits, self._held, kinds=("either_or",)),
+            netns=netns_cookie(),
+        )
+        return replace(standing, module_why=self._module.why)
 
     def _admit(self, raw: Json) -> None:
         rule = self._allowlist.rule(str(raw["key"]))
@@ -401,6 +420,8 @@ class Session:
         """On record. A value that is ours again already leaves the knob ours."""
         held = self._held[write.key]
         held.foreign = self._access.read(held.tunable) != held.expected
+        if held.foreign:
+            self._module.keep(write.key)
         if self.journal is not None:
             self.journal.append(
                 {"type": "foreign" if held.foreign else "passing", **write.to_json()}, durable=False
