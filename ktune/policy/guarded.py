@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ktune.errors import RefusedError
+from ktune.errors import KtuneError, RefusedError
 from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.namespaces import netns_cookie
 from ktune.policy import stack
@@ -87,17 +87,25 @@ def guard_policy(entry: StackEntry, paths: StatePaths, proxy: ProxyChoice) -> st
 
 
 def unguard_policy(entry: StackEntry, paths: StatePaths) -> None:
-    """Before it is rolled back. Raises OSError."""
-    pinned.remove(_name(entry, paths))
+    """Before it is rolled back.
+
+    Raises:
+        KtuneError: it can't be removed.
+    """
+    _remove(_name(entry, paths))
 
 
 def remove_leftovers(paths: StatePaths) -> list[str]:
-    """Guards of this state directory whose policy is no longer there. Raises OSError."""
+    """Guards of this state directory whose policy is no longer there.
+
+    Raises:
+        KtuneError: one can't be removed.
+    """
     living = {_name(entry, paths) for entry in stack.readable(paths)}
     mine = _mark(paths)
     gone = [name for name in pinned.names() if name.startswith(mine) and name not in living]
     for name in gone:
-        pinned.remove(name)
+        _remove(name)
     return gone
 
 
@@ -170,6 +178,17 @@ def _rules(entry: StackEntry, *, enforce: bool) -> tuple[list[GuardRule], list[s
         else:
             rules.append(made)
     return rules, without
+
+
+def _remove(name: str) -> None:
+    try:
+        pinned.remove(name)
+    except OSError as error:
+        folder = pinned.folder_of(name) or name
+        raise KtuneError(
+            f"the guard {folder} can't be removed: {error.strerror}",
+            hint=f"as root: {pinned.unlock_command(folder)}",
+        ) from error
 
 
 def _name(entry: StackEntry, paths: StatePaths) -> str:
