@@ -117,7 +117,7 @@ def test_children_left_behind_are_killed_and_reported(scratch: Path) -> None:
         while ! [ -s a.pid ] || ! [ -s b.pid ]; do sleep 0.01; done; echo x=1"""
     result = window(shell(script))
     assert (result.validity, result.metrics) == (VALID, {"x": 1.0})
-    assert "left 2 processes behind" in result.notes[0]
+    assert "left 2 behind" in result.notes[0]
     assert not any(running(pid) for pid in pids_in(scratch))
 
 
@@ -133,7 +133,7 @@ def test_without_a_cgroup_the_children_are_found_too(
     script = f"""cd {scratch}; setsid setsid sh -c 'echo $$ > a.pid; exec sleep 60' &
         while ! [ -s a.pid ]; do sleep 0.01; done; echo x=1"""
     result = window(shell(script))
-    assert "left 1 processes behind" in result.notes[0]
+    assert "left 1 behind" in result.notes[0]
     assert not any(running(pid) for pid in pids_in(scratch))
 
 
