@@ -94,7 +94,7 @@ def share_of_time(busiest: float, elapsed_s: float, event_s: float) -> float:
 
 
 class Watched:
-    """One sensor over windows. `events_on_busiest` and `watched_s` decide its share of the time."""
+    """One sensor over windows. What all of them have shown decides its `share` of the time."""
 
     def __init__(self, sensor: Sensor, chance: Callable[[], float]) -> None:
         self.sensor = sensor
@@ -104,39 +104,42 @@ class Watched:
         self._last = Reading(self._total, 0.0)
         self._busiest = 0.0
         self._elapsed_s = 0.0
-        self._since_s = 0.0
+        self._since_s = self._slice_s = 0.0
 
     def begin(self, cgroup: int, device: int) -> None:
         """A window begins: its first slice is watched."""
         self.sensor.choose(cgroup=cgroup, device=device)
         self._last = self.sensor.read()
         self._total = empty(timed=self.sensor.kind.timed)
-        self.share, self._since_s = 1.0, time.monotonic()
+        self.share = 1.0
+        self._since_s = self._slice_s = time.monotonic()
         self.sensor.attach()
 
     def tick(self) -> None:
         """Look whether a slice is over, and whether the next one is watched."""
         event_s = self.sensor.kind.event_s
-        if event_s is None or time.monotonic() - self._since_s < SLICE_S:
+        if event_s is None or time.monotonic() - self._slice_s < SLICE_S:
             return
-        self._close_slice()
+        self._collect()
+        self._slice_s = self._since_s
         self.share = share_of_time(self._busiest, self._elapsed_s, event_s)
         if self.share >= 1.0 or self._chance() < self.share:
             self.sensor.attach()
-        else:
+        elif self.sensor.attached:
             self.sensor.detach()
+            self._last = self.sensor.read()  # what came since the slice ended belongs to none
 
     def seen(self) -> Tally:
         """Everything since the window began."""
-        self._close_slice()
+        self._collect()
         return self._total
 
     def end(self) -> None:
         """The window is over."""
         self.sensor.detach()
-        self._close_slice(watched=True)
+        self._collect(watched=True)
 
-    def _close_slice(self, *, watched: bool = False) -> None:
+    def _collect(self, *, watched: bool = False) -> None:
         now_s = time.monotonic()
         if watched or self.sensor.attached:
             reading = self.sensor.read()

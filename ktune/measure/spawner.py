@@ -119,15 +119,13 @@ class _Jobs:
 
 def _serve(operation: str, request: dict[str, Any], jobs: _Jobs) -> Outcome:
     match operation:
-        case "run":
+        case "run" | "begin":
             job = job_from(request)
             try:
                 preload(job)
             except (ImportError, ValueError) as error:
                 return Outcome(failed_step="load the bundled workload", message=str(error))
-            return jobs.run(job)
-        case "begin":
-            return jobs.begin(job_from(request))
+            return jobs.run(job) if operation == "run" else jobs.begin(job)
         case "flush_tcp_metrics":
             scope = NamespaceRef(request["netns"], request["userns"] or None)
             return _in_a_fork(lambda: _flush(scope))

@@ -177,6 +177,19 @@ def test_many_events_are_estimated_without_bias_and_cost_the_budget() -> None:
     assert max(calls) < 0.6 * true
 
 
+def test_looking_often_does_not_keep_a_sensor_attached(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, sensor = Clock(), Played()
+    monkeypatch.setattr(sensing, "time", clock)
+    watched = Watched(sensor, random.Random(1).random)  # type: ignore[arg-type]
+    watched.begin(0, 0)
+    for _ in range(1000):
+        sensor.pass_time(400_000 * 0.01)
+        clock.now_s += 0.01
+        watched.tick()
+        watched.seen()
+    assert sensor.events < 0.3 * 400_000 * 10
+
+
 # --- windows on the real kernel -------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from ktune.kernel.bpf.features import tracefs_mounted
-from ktune.kernel.bpf.histogram import Tally, empty, of_numbers
+from ktune.kernel.bpf.histogram import Tally, of_numbers
 from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.bpf.objects import BpfObject, Link, open_object
 
@@ -188,13 +188,12 @@ class Sensor:
     def read(self) -> Reading:
         """The sums over the CPUs. What is counted meanwhile may be in one number and not yet in
         another."""
-        tally, busiest = empty(timed=self.kind.timed), 0.0
-        for value in self._counts.lookup_each_cpu(_KEY):
-            numbers = struct.unpack(f"{len(value) // 8}Q", value)
-            if any(numbers):
-                here = of_numbers(numbers, timed=self.kind.timed)
-                tally, busiest = tally.plus(here), max(busiest, here.events)
-        return Reading(tally, busiest)
+        values = self._counts.lookup_each_cpu(_KEY)
+        each = [struct.unpack(f"{len(value) // 8}Q", value) for value in values]
+        timed = self.kind.timed
+        busiest = max(sum(numbers[1:]) if timed else numbers[0] for numbers in each)
+        together = [sum(column) for column in zip(*each, strict=True)]
+        return Reading(of_numbers(together, timed=timed), float(busiest))
 
     def close(self) -> None:
         """Detach and free. A second call does nothing."""
