@@ -175,8 +175,9 @@ class Bench:
         why = f"{phase.value} {arm.value}"
         report = self.lease.apply(wanted, deadline_s=self._deadline_s, why=why)
         self._renewed_s = time.monotonic()
-        if report.foreign:
-            return self._void_by_foreign(report.foreign)
+        foreign = self._ours(report.foreign)
+        if foreign:
+            return self._void_by_foreign(foreign)
         bad = [result for result in report.results if not result.outcome.success]
         if not bad:
             return self._settle(wanted)
@@ -202,7 +203,7 @@ class Bench:
             self._poll()
             time.sleep(min(left_s, 0.05))
             if time.monotonic() >= look_s:
-                foreign = self.lease.check()
+                foreign = self._ours(self.lease.check())
                 if foreign:
                     return self._void_by_foreign(foreign)
                 look_s = time.monotonic() + _LOOK_EVERY_S
@@ -210,7 +211,7 @@ class Bench:
 
     def _window(self) -> Measured:
         result = self.source.run(self._poll)
-        foreign = self.lease.check()
+        foreign = self._ours(self.lease.check())
         if foreign:
             return self._void_by_foreign(foreign)
         return self._measured(result)
@@ -245,12 +246,16 @@ class Bench:
     def _poll(self) -> None:
         self.allowed()
         self.poll_lease()
-        foreign = self.lease.heard()
+        foreign = self._ours(self.lease.heard())
         if foreign:
             raise ForeignHeard(foreign)
         crossed = self.guardrails.crossed()
         if crossed:
             raise GuardrailTripped(crossed)
+
+    def _ours(self, writes: tuple[ForeignWrite, ...]) -> tuple[ForeignWrite, ...]:
+        """Without the knobs that others have taken over already: they may go on writing them."""
+        return tuple(item for item in writes if item.key not in self.dropped)
 
     def _void_by_foreign(self, foreign: tuple[ForeignWrite, ...]) -> Measured:
         for item in foreign:

@@ -4,6 +4,7 @@ library only."""
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,8 @@ def guard_state(entry: StackEntry, paths: StatePaths) -> GuardState:
     """What is pinned for an entry now, and what it has seen."""
     folder = pinned.folder_of(_name(entry, paths))
     if folder is None:
-        return GuardState(entry.guard, entry.guard_why)
+        closed = "" if os.geteuid() == 0 else "only root can look at it"
+        return GuardState(entry.guard, entry.guard_why or closed)
     names = {knob.key: guarded_name(knob.path) for knob in entry.knobs}
     lines = [entry.guard_why] if entry.guard_why else []
     known = {key: name for key, name in names.items() if name is not None}

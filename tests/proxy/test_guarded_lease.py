@@ -275,3 +275,5 @@ def test_decisions_about_events() -> None:
     assert suspected(event("17", "xx")) == (7, None)
     assert suspected(event("17", "33"), event("33", "17", pid=8)) == (7, 33)
     assert suspected(event("17", "99", Verdict.CLAMPED)) == (7, None)
+    # Both wrote what was there before our own write came in between: nobody changed anything.
+    assert suspected(event("60", "60"), event("60", "60")) == (7, None)

@@ -31,15 +31,17 @@ def suspicion(events: Iterable[GuardEvent], kind: ValueType, expected: Value) ->
     Writing the value in force is no change, and neither is a write that was refused.
     """
     found: Suspicion | None = None
+    usual: tuple[Value | None, ...] = (None, expected)
     for event in events:
         if event.verdict is Verdict.DENIED:
             continue
         before, after = _value(kind, event.old), _value(kind, event.new)
         writer = writer_of(event)
-        if found is not None and before not in (None, expected):
+        if found is not None and before not in usual:
             found = Suspicion(found.writer, before)
         if after != expected or event.verdict is Verdict.CLAMPED:
             found = Suspicion(writer, found.passing if found else None)
+            usual = (*usual, before)  # what was there before him is not his doing
     return found
 
 

@@ -159,6 +159,8 @@ class Introduced:
         for own in _each_own():
             with suppress(BpfError):
                 own.update(self._pid, self._pid)
+                if pid == os.getpid():  # else /proc does not show the pids that the guard knows
+                    _forget_dead(own)
 
     def close(self) -> None:
         """Forget us."""
@@ -175,15 +177,13 @@ def _each_own() -> Iterator[Map]:
         except BpfError:
             continue  # being made or removed right now
         try:
-            _forget_dead(own)
             yield own
         finally:
             os.close(own.fd)
 
 
 def _forget_dead(own: Map) -> None:
-    """A writer that was killed could not say goodbye, and its id may come back. Only where pids
-    are those of the initial namespace can that be told."""
+    """A writer that was killed could not say goodbye, and its id may come back."""
     for key in list(own.keys()):
         (pid,) = struct.unpack("<I", key)
         if not os.path.exists(f"/proc/{pid}"):
