@@ -162,7 +162,11 @@ ROWS: dict[str, Callable[[Stand], str]] = {
     "out-of-limits write by the workload": workload_outside_the_limits,
     "foreign write": foreign_write,
 }
-COLUMNS = {ProxyChoice.FILE: "file", ProxyChoice.BPF: "file + BPF guard"}
+COLUMNS = {
+    ProxyChoice.FILE: "file",
+    ProxyChoice.BPF: "file + BPF guard",
+    ProxyChoice.MODULE: "module",
+}
 
 
 def documented(row: str, column: str) -> str:
