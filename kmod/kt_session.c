@@ -191,8 +191,12 @@ static int kt_knob_claim(struct kt_knob *knob)
  */
 static int kt_knob_reopen(struct kt_knob *knob)
 {
-	struct file *file = kt_file_open(knob->rule, knob->name);
+	struct file *file;
 
+	/* a lookup below sys/net goes by the namespace of whoever looks */
+	if (!(current->flags & PF_KTHREAD) && !net_eq(current->nsproxy->net_ns, &init_net))
+		return -EXDEV;
+	file = kt_file_open(knob->rule, knob->name);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	mutex_lock(&kt_claims_lock);
