@@ -81,8 +81,10 @@ class ModuleHold:
         module, `why` says why.
 
         Raises:
-            ProxyError: `proxy`: the module was asked for by name and does not hold the set.
+            ProxyError: `proxy`: the module was asked for by name and does not hold the set, or
+                another session of it holds one of these knobs.
         """
+        owned = False
         if self._device is not None:
             try:
                 by_file = self._add(self._device, rules, limits, held)
@@ -92,8 +94,9 @@ class ModuleHold:
                 self.why = f"it can write none of these knobs ({by_file[0]}...)"
             except OSError as error:
                 self.why = _SAID.get(error.errno or 0, error.strerror or str(error))
+                owned = error.errno == errno.EBUSY  # a file's writes would fight with its owner
             self.close()
-        if self._choice is ProxyChoice.MODULE:
+        if owned or self._choice is ProxyChoice.MODULE:
             raise ProxyError("proxy", f"the kernel module does not hold this lease: {self.why}")
         return None
 

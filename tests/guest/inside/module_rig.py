@@ -25,10 +25,10 @@ TRACING = Path("/sys/kernel/tracing")
 INT, VECTOR, CHOICE = ValueType.INT, ValueType.VECTOR, ValueType.CHOICE
 LONG_S = 600.0
 
-needs_module = (
+needs_module = [
     pytest.mark.skipif(not os.path.exists(wire.DEVICE), reason="needs the ktune module"),
     pytest.mark.usefixtures("as_it_was"),
-)
+]
 
 
 def path_of(name: str) -> Path:
