@@ -23,6 +23,7 @@ from tests.knobs import read_knob, write_knob
 CLONE_NEWNS = 0x00020000
 HOST_LOCK = Path("/run/lock/ktune-tests.lock")
 RUNTIME = Path("/run/ktune")
+BPFFS = Path("/sys/fs/bpf")
 
 # A runner in the background ignores these, its children would inherit that, and ktune honours it
 # (nohup): no test of signals could pass.
@@ -65,7 +66,8 @@ HOST_KNOBS = (
 
 @pytest.fixture(scope="session", autouse=True)
 def private_runtime() -> Iterator[None]:
-    """The run's own /run/ktune: tests neither see nor touch the leases and locks of this host."""
+    """The run's own /run/ktune and bpffs: tests neither see nor touch the leases, locks and pinned
+    guards of this host."""
     if os.geteuid() != 0:
         yield
         return
@@ -79,8 +81,13 @@ def private_runtime() -> Iterator[None]:
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "mode=700,size=16m", "ktune-tests", str(RUNTIME)], check=True
     )
+    own = [RUNTIME]
+    if BPFFS.is_dir():  # what tests pin goes with the run
+        done = subprocess.run(["mount", "-t", "bpf", "ktune-tests", str(BPFFS)], check=False)
+        own += [BPFFS] if done.returncode == 0 else []
     yield
-    subprocess.run(["umount", "--lazy", str(RUNTIME)], check=True)
+    for folder in own:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1]
 KTUNE = (sys.executable, "-m", "ktune")
 _CLONE_NEWNS = 0x00020000
 _RUNTIME = Path("/run/ktune")
+_BPFFS = Path("/sys/fs/bpf")
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ def own_runtime_folder() -> None:
         ["mount", "-t", "tmpfs", "-o", "mode=700,size=64m", "ktune-benchmark", str(_RUNTIME)],
         check=True,
     )
+    if _BPFFS.is_dir():  # what a benchmark pins ends with it
+        subprocess.run(["mount", "-t", "bpf", "ktune-benchmark", str(_BPFFS)], check=False)
 
 
 def can_make_namespaces() -> bool:

@@ -13,6 +13,7 @@ from ktune.errors import KtuneError, RefusedError
 from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.namespaces import netns_cookie
 from ktune.policy import stack
+from ktune.policy.scope import ScopeIdentity, cookie_of
 from ktune.policy.stack import StackEntry
 from ktune.proxy.allowlist import load_allowlist
 from ktune.proxy.backends import ProxyChoice
@@ -97,14 +98,16 @@ def unguard_policy(entry: StackEntry, paths: StatePaths) -> None:
 
 
 def remove_leftovers(paths: StatePaths) -> list[str]:
-    """Guards of this state directory whose policy is no longer there.
+    """Guards of this state directory whose policy, or the namespace that it held in, is gone.
 
     Raises:
         KtuneError: one can't be removed.
     """
-    living = {_name(entry, paths) for entry in stack.readable(paths)}
-    mine = _mark(paths)
-    gone = [name for name in pinned.names() if name.startswith(mine) and name not in living]
+    mine = [name for name in pinned.names() if name.startswith(_mark(paths))]
+    if not mine:
+        return []
+    living = {_name(entry, paths) for entry in stack.readable(paths) if not _ended(entry.scope)}
+    gone = [name for name in mine if name not in living]
     for name in gone:
         _remove(name)
     return gone
@@ -180,6 +183,16 @@ def _rules(entry: StackEntry, *, enforce: bool) -> tuple[list[GuardRule], list[s
         else:
             rules.append(made)
     return rules, without
+
+
+def _ended(scope: ScopeIdentity) -> bool:
+    """A namespace that can't be looked into now (no free process) has not ended."""
+    if scope.ref is None:
+        return not scope.same_boot
+    if not os.path.exists(scope.ref.netns):
+        return True
+    cookie = cookie_of(scope.ref)
+    return cookie is not None and cookie != scope.cookie
 
 
 def _remove(name: str) -> None:

@@ -155,6 +155,17 @@ def test_an_enforced_policy_is_refused_where_the_guard_can_not_be_had(
     assert cli("rollback").code == 0
 
 
+def test_recover_removes_the_guard_of_a_policy_whose_namespace_has_ended(
+    cli: Cli, netns: Namespace, tmp_path: Path
+) -> None:
+    cli("apply", frozen(cli, tmp_path), "--netns", netns.path, "--yes")
+    folder = Path(str(state_of(cli)["folder"]))
+    assert folder.is_dir()
+    netns.end()
+    assert cli("recover").code == 0
+    assert not folder.exists()
+
+
 def test_recover_removes_guards_without_a_policy_and_leaves_those_of_others(
     cli: Cli, paths
 ) -> None:

@@ -42,7 +42,6 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "bpf_map__type": (_INT, _POINTER),
     "bpf_map__key_size": (ctypes.c_uint32, _POINTER),
     "bpf_map__value_size": (ctypes.c_uint32, _POINTER),
-    "bpf_map__set_max_entries": (_INT, _POINTER, ctypes.c_uint32),
     "bpf_map_update_elem": (_INT, _INT, _POINTER, _POINTER, _U64),
     "bpf_map_lookup_elem": (_INT, _INT, _POINTER, _POINTER),
     "bpf_map_delete_elem": (_INT, _INT, _POINTER),
