@@ -156,7 +156,7 @@ SERVERS = {
         ready=lambda folder: ("redis-cli", "-p", str(REDIS_PORT), "ping"),
         metrics=_redis_metrics,
         objective="commands",
-        safety="slo: [{metric: refused, at_most: 1, for: 1s}]",
+        safety="slo: [{metric: refused, at_most: 1, for: 500ms}]",
     ),
     "nginx": Server(
         programs=("nginx", "wrk"),
@@ -166,6 +166,6 @@ SERVERS = {
         ready=lambda folder: ("wrk", "-t1", "-c1", "-d1s", f"http://127.0.0.1:{NGINX_PORT}/file"),
         metrics=_nginx_metrics,
         objective="requests",
-        safety="slo: [{metric: failed, at_most: 1, for: 1s}]",
+        safety="slo: [{metric: failed, at_most: 1, for: 500ms}]",
     ),
 }

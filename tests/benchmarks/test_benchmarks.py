@@ -99,10 +99,13 @@ def test_the_search_benchmarks_print_their_table(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(420)
 def test_live_tuning_leaves_a_service_running_and_every_knob_as_it_was(root: None) -> None:
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         pytest.skip("no /dev/net/tun")
-    text = printed("live_service.py", "--trials", "4", "--window", "2", "--pairs", "6")
+    text = printed(
+        *("live_service.py", "--trials", "4", "--window", "2", "--pairs", "6"), within_s=400
+    )
     tried = rows(text, "What was in force, window after window")
     assert {row[0] for row in tried} == {"baseline", "candidate"}
     assert "every knob as before: yes" in text
