@@ -16,6 +16,7 @@ static struct kt_state kt_state = { .conduct = { .max_trips = 3 } };
 static const char *kt_reason = "not started";
 static struct kt_session *kt_holder;	/* with a reference */
 static struct kt_loop *kt_loop;		/* the holder's, with a reference */
+static struct kt_loop *kt_past;		/* the last schedule, for its stamps; ditto */
 
 static void kt_quiet_over(struct work_struct *work);
 static DECLARE_DELAYED_WORK(kt_quiet, kt_quiet_over);
@@ -60,6 +61,20 @@ struct kt_loop *kt_modes_loop(void)
 	return loop;
 }
 
+struct kt_loop *kt_modes_stamps_of(const struct kt_session *s)
+{
+	struct kt_loop *loop;
+
+	mutex_lock(&kt_modes_lock);
+	loop = kt_loop && !kt_loop->is_tree ? kt_loop : kt_past;
+	if (loop && loop->session != s)
+		loop = NULL;
+	if (loop)
+		kref_get(&loop->ref);
+	mutex_unlock(&kt_modes_lock);
+	return loop;
+}
+
 u64 kt_modes_lease_left(void)
 {
 	u64 now = ktime_get_boottime_ns(), left = 0;
@@ -74,14 +89,27 @@ u64 kt_modes_lease_left(void)
 
 /* ---- steps ---- */
 
+/* Its session must not outlive its file for the sake of stamps. */
+static void kt_drop_past(void)
+{
+	lockdep_assert_held(&kt_modes_lock);
+	if (kt_past)
+		kt_loop_put(kt_past);
+	kt_past = NULL;
+}
+
 static void kt_drop_loop(void)
 {
 	lockdep_assert_held(&kt_modes_lock);
 	if (!kt_loop)
 		return;
 	kt_loop_stop(kt_loop);
-	kt_loop_put(kt_loop);
-	kt_loop = NULL;
+	kt_drop_past();
+	if (kt_loop->is_tree)
+		kt_loop_put(kt_loop);
+	else
+		kt_past = kt_loop;
+	WRITE_ONCE(kt_loop, NULL);
 }
 
 static void kt_drop_holder(void)
@@ -194,6 +222,7 @@ bool kt_modes_keeps(struct kt_session *s)
 	mutex_lock(&kt_modes_lock);
 	if (s == kt_holder && kt_state.mode == KT_RECOMMENDATION && kt_loop &&
 	    kt_loop->is_tree && kt_loop->tree.keeps) {
+		kt_drop_past();
 		kt_state.conduct.stays = true;
 		kt_tell(KT_CLOSED, "user space is gone: the tree goes on");
 		kt_reason = "user space is gone: the tree goes on";
@@ -238,6 +267,10 @@ void kt_modes_event(struct kt_session *s, enum kt_session_event event)
 	enum kt_event told;
 
 	mutex_lock(&kt_modes_lock);
+	if (event == KT_SESSION_CLOSED && s == kt_holder)
+		kt_drop_loop();
+	if (event == KT_SESSION_CLOSED && kt_past && kt_past->session == s)
+		kt_drop_past();
 	if (event == KT_SESSION_RESTORED && state != KTUNE_RESTORED) {
 		/* a plain lease is tried again first; given up is given up */
 		if (kt_state.mode != KT_EMERGENCY && (s == kt_holder || state == KTUNE_FAILED))
@@ -393,6 +426,7 @@ void kt_modes_exit(void)
 	flush_workqueue(kt_wq);
 	mutex_lock(&kt_modes_lock);
 	kt_drop_holder();
+	kt_drop_past();
 	mutex_unlock(&kt_modes_lock);
 	kt_sysfs_exit();
 	kt_counters_exit();

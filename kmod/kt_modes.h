@@ -61,6 +61,8 @@ int kt_modes_loop_begin(struct kt_session *s, struct kt_loop *loop, enum kt_mode
 int kt_modes_loop_end(struct kt_session *s);
 /* The loop under way, with a reference, or NULL. */
 struct kt_loop *kt_modes_loop(void);
+/* This session's last schedule, also one that has ended, with a reference, or NULL. */
+struct kt_loop *kt_modes_stamps_of(const struct kt_session *s);
 /* ns until the holder's lease ends; 0 without one. */
 u64 kt_modes_lease_left(void);
 

@@ -121,17 +121,16 @@ static long kt_request_stamps(struct kt_session *s, void __user *arg)
 {
 	struct ktune_stamps asked;
 	struct kt_loop *loop;
-	long err = -ENODATA;
+	long err;
 
 	if (copy_from_user(&asked, arg, sizeof(asked)))
 		return -EFAULT;
 	if (asked.first > KTUNE_WINDOWS_MAX || asked.count > KTUNE_WINDOWS_MAX)
 		return -EINVAL;
-	loop = kt_modes_loop();
+	loop = kt_modes_stamps_of(s);
 	if (!loop)
-		return err;
-	if (!loop->is_tree && loop->session == s)
-		err = kt_copy_stamps(loop, &asked);
+		return -ENODATA;
+	err = kt_copy_stamps(loop, &asked);
 	kt_loop_put(loop);
 	if (err)
 		return err;

@@ -38,7 +38,7 @@ def folder() -> Path:
     return uml.kernel()
 
 
-def tests_of(*words: str) -> str:
+def run_of(*words: str) -> str:
     """The command that runs these tests with this very Python."""
     pytest_words = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no")
     return f"cd {shlex.quote(str(ROOT))} && {shlex.join((*pytest_words, *words))}"
@@ -60,7 +60,7 @@ def test_kunit_passes_in_a_kernel(folder: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_reported(folder: Path, tmp_path: Path) -> None:
     modules = uml.build_module(KMOD, tmp_path, folder)
-    done = uml.run(folder, modules, tests_of(f"{INSIDE}/test_modes.py"), tmp_path, limit_s=1200)
+    done = uml.run(folder, modules, run_of(f"{INSIDE}/test_modes.py"), tmp_path, limit_s=1200)
     assert (done.code, done.reports) == (0, []), f"{done.output}\n{done.kernel_log}"
 
 
@@ -85,7 +85,7 @@ PLANTED = {
                 "\tkt_session_put(s);\n\tWRITE_ONCE(s->abort, true);",
             )
         ],
-        "one_session_holds",
+        "third_trip",
         r"KASAN: use-after-free|KASAN: slab-use-after-free",
     ),
     "locks taken in both orders": Planted(
@@ -150,7 +150,7 @@ def test_a_planted_bug_is_reported(folder: Path, tmp_path: Path, name: str) -> N
         (source / file).write_text(text.replace(right, wrong))
     (tmp_path / "built").mkdir()
     modules = uml.build_module(source, tmp_path / "built", folder)
-    command = tests_of(f"{INSIDE}/test_modes.py", "-k", planted.tests)
+    command = run_of(f"{INSIDE}/test_modes.py", "-k", planted.tests)
     done = uml.run(folder, modules, command, tmp_path, limit_s=600)
     assert any(re.search(planted.expected, line) for line in done.reports), (
         f"{done.output}\n{done.kernel_log}"

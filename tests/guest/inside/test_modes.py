@@ -345,7 +345,22 @@ def test_stopping_a_schedule_brings_the_baseline() -> None:
         wait_until(lambda: knob() == BUSY)
         modes.stop(device)
         assert knob() == BASELINE
-        assert refused(lambda: modes.stamps(device)) == errno.ENODATA
+        found = modes.stamps(device)
+        assert (found.over, found.windows[-1].flags) == (True, StampFlag.CUT)
+        assert refused(lambda: modes.stop(device)) == errno.ESRCH
+
+
+def test_the_window_that_an_emergency_cuts_short_is_told() -> None:
+    with session() as device:
+        collaborating(device)
+        modes.start_schedule(device, [True] * 50, 0.5)
+        wait_until(lambda: knob() == BUSY)
+        write_mode("mode", "emergency")
+        wait_until(lambda: knob() == BASELINE)
+        found = modes.stamps(device)
+        assert found.over and StampFlag.CUT in found.windows[-1].flags
+        assert len(found.windows) < found.planned
+    wait_until(lambda: modes.shown("sessions") == "0")
 
 
 # ---- a tree ----
