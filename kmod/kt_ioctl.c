@@ -19,11 +19,6 @@
 
 #define KT_MODES_FIRST 32
 
-long __weak kt_modes_ioctl(struct kt_session *s, unsigned int cmd, void __user *arg)
-{
-	return -ENOTTY;
-}
-
 static bool kt_ended(const char *text, size_t size)
 {
 	return strnlen(text, size) < size;

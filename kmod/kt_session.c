@@ -26,20 +26,6 @@ static LIST_HEAD(kt_claims);
 static unsigned int kt_open;
 static u64 kt_last_number;
 
-int __weak kt_modes_gate(struct kt_session *s)
-{
-	return 0;
-}
-
-bool __weak kt_modes_keeps(struct kt_session *s)
-{
-	return false;
-}
-
-void __weak kt_modes_event(struct kt_session *s, enum kt_session_event event)
-{
-}
-
 /* ---- life ---- */
 
 static enum hrtimer_restart kt_deadline_passed(struct hrtimer *timer)

@@ -248,7 +248,7 @@ enum kt_session_event {
 };
 
 /*
- * What the modes part may define; each has a weak default. `kt_modes_event` is
+ * What the modes part defines (kt_modes.c, kt_request.c). `kt_modes_event` is
  * called without s->lock, and may sleep. kt_modes_gate: may the session write
  * now (0 or -EPERM)? kt_modes_keeps: a closed session stays in force (it is
  * then ended by kt_restore_all or kt_restore_session). kt_modes_ioctl:

@@ -13,15 +13,6 @@
 struct workqueue_struct *kt_wq;
 atomic64_t kt_count[KT_COUNTS];
 
-int __weak kt_modes_init(void)
-{
-	return 0;
-}
-
-void __weak kt_modes_exit(void)
-{
-}
-
 static int __init kt_init(void)
 {
 	int err;
