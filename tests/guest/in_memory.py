@@ -17,7 +17,7 @@ from pathlib import Path
 from .archive import Archive
 from .needs import program
 
-_PROGRAMS = ("ip", "date")
+_PROGRAMS = ("ip", "date", "mount", "umount", "unshare")
 """Beside busybox's: ktune and its tests know them by their full options."""
 _NOT_NEEDED = re.compile(
     r"test|tests|idlelib|tkinter|turtledemo|lib2to3|ensurepip|site-packages|config-.*|.*\.opt-\d\.pyc"

@@ -19,6 +19,11 @@ PACKAGES = {
     "make": "make",
     "gcc": "gcc",
     "mke2fs": "e2fsprogs",
+    "ip": "iproute2",
+    "date": "coreutils",
+    "mount": "mount",
+    "umount": "mount",
+    "unshare": "util-linux",
 }
 """Program -> Debian package that has it."""
 
