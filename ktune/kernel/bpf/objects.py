@@ -21,8 +21,11 @@ from types import TracebackType
 from typing import Self
 
 from ktune.kernel.bpf.library import SAMPLE, BpfError, library
+from ktune.kernel.bpf.time_limit import load_limit
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
+LOAD_LIMIT_S = 5.0
+"""For loading one object. A lease waits for it; 6.18 needs 10 ms for the guard."""
 _PER_CPU_TYPES = frozenset({5, 6, 10})
 """BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HASH (linux/bpf.h)."""
 
@@ -165,8 +168,21 @@ class BpfObject:
             library().number(name, "bpf_program__set_autoload", self._program(name), name in names)
 
     def load(self) -> None:
-        """Hand the chosen programs to the verifier and make the maps."""
-        library().number(f"load {self.name}", "bpf_object__load", self._pointer)
+        """Hand the chosen programs to the verifier and make the maps.
+
+        Raises:
+            BpfError: it refuses them, or does not come to an end within `LOAD_LIMIT_S`.
+        """
+        with load_limit(LOAD_LIMIT_S) as limit:
+            try:
+                library().number(f"load {self.name}", "bpf_object__load", self._pointer)
+            except BpfError as error:
+                if not limit.passed:
+                    raise
+                raise BpfError(
+                    errno.ETIMEDOUT,
+                    f"load {self.name}: the kernel's verifier takes more than {LOAD_LIMIT_S:g} s",
+                ) from error
 
     def attach(self, program: str) -> Link:
         """Attach by what the program's section says (tp_btf, raw_tp, tracepoint, iter)."""
