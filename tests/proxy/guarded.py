@@ -8,11 +8,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
-from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.cgroup2 import cgroup2_root
-from ktune.proxy.guard.loaded import LoadedGuard
 
 WRITE = """
 import errno, json, os, sys
@@ -81,17 +80,29 @@ def write_as(folder: str, path: str, *values: str, netns: str = "") -> tuple[int
     return pid, said
 
 
+_REPO = Path(__file__).resolve().parents[2]
+_TRY = """
+from ktune.kernel.bpf.library import BpfError
+from ktune.proxy.guard.loaded import LoadedGuard
+try:
+    LoadedGuard().close()
+except BpfError as error:
+    print(error.why)
+"""
+
+
+@cache
 def why_no_guard() -> str | None:
     """None where the guard works, else why it does not: the reason of a skip."""
     if os.geteuid() != 0:
         return "needs root"
     if cgroup2_root() is None:
         return "needs a cgroup2 mount"
-    try:
-        LoadedGuard().close()
-    except BpfError as error:
-        return error.why
-    return None
+    # In a process of its own: here pytest-timeout has the signal that limits the loading.
+    done = subprocess.run(
+        [sys.executable, "-c", _TRY], capture_output=True, text=True, cwd=_REPO, check=False
+    )
+    return (done.stdout + done.stderr).strip() or None
 
 
 @contextmanager
