@@ -73,16 +73,14 @@ def ends_with_the_policy_and_nothing_else(watched: Watched, running: Running) ->
 
 def test_a_deadline_heeds_no_clock_that_is_set(net: Net, paths: Paths) -> None:
     before = net.read(FIN)
-    with lease(paths, FIN, namespace=net.ref) as held:
-        held.apply({FIN: 17}, deadline_s=HOUR_S)
-        set_clock(+6 * HOUR_S)
-        try:
-            assert held.check() == ()
-            assert net.read(FIN) == 17
-            held.apply({FIN: 18}, deadline_s=3.0)
-        finally:
-            set_clock(-12 * HOUR_S)
-        wait_until(lambda: net.read(FIN) == before)  # on that clock it would be due in 12 hours
+    held = lease(paths, FIN, namespace=net.ref)
+    held.apply({FIN: 17}, deadline_s=HOUR_S)
+    set_clock(+6 * HOUR_S)
+    assert held.check() == ()
+    assert net.read(FIN) == 17
+    held.apply({FIN: 18}, deadline_s=3.0)
+    set_clock(-12 * HOUR_S)
+    wait_until(lambda: net.read(FIN) == before)  # on that clock it would be due in 12 hours
     set_clock(+6 * HOUR_S)
 
 
