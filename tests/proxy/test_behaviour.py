@@ -21,7 +21,6 @@ from ktune.proxy.client import Lease, LeaseLost, LeaseRequest, open_lease
 from ktune.proxy.guardian.recovery import RecoveryOutcome
 from ktune.proxy.locks import scope_lock
 from ktune.proxy.model import ForeignWrite
-from ktune.proxy.module.device import DEVICE
 from ktune.proxy.recover import JournalCondition, pending, recover, restore_committed
 from tests.conftest import HostKnobs
 from tests.proxy.guarded import why_no_guard
@@ -101,16 +100,12 @@ class ModuleBackend(FileBackend):
     backend = Backend.MODULE
     kernel_restores = True
 
-    def __init__(self, paths: Paths) -> None:
-        if "KTUNE_GUEST" not in os.environ or not os.path.exists(DEVICE):
-            pytest.skip("needs a guest with the ktune module (make test-kernel)")
-        super().__init__(paths)
-
     def scope(self) -> HostNet:
         return HostNet()
 
 
-BACKENDS = (FileBackend, BpfBackend, ModuleBackend)
+BACKENDS = (FileBackend, BpfBackend, *([ModuleBackend] if "KTUNE_GUEST" in os.environ else []))
+"""The module only in a guest (`make test-kernel`), where its runner has loaded it."""
 
 
 @pytest.fixture(params=BACKENDS, ids=lambda kind: kind.name)
