@@ -3,16 +3,21 @@ group that the test made."""
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from ktune.kernel.bpf.library import BpfError
+from ktune.kernel.bpf.objects import open_object
 from ktune.kernel.namespaces import netns_cookie
 from ktune.kernel.tunable import sysctl_path
 from ktune.proxy.allowlist import load_allowlist
 from ktune.proxy.guard import wire
-from ktune.proxy.guard.loaded import LoadedGuard
+from ktune.proxy.guard.loaded import OBJECTS, LoadedGuard
 from ktune.proxy.guard.rules import kept_rule, lease_rule, watched_rule
 from ktune.proxy.guard.wire import Action, Kind, Verdict
 from ktune.proxy.model import LeaseTunable
@@ -58,6 +63,44 @@ def test_layouts_are_those_of_the_object(guard: LoadedGuard) -> None:
     for name, sizes in wire.SIZES.items():
         found = guard.object.map(name)
         assert (found.key_bytes, found.value_bytes) == sizes, name
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_the_verifier_judges_it_in_few_steps(root: None, name: str) -> None:
+    """A tenth of its limit of a million; kernels differ, and older ones tell more states apart."""
+    refusals = (errno.EACCES, errno.E2BIG, errno.ETIMEDOUT)
+    before = verified_steps()
+    try:
+        made = open_object(name)
+    except BpfError as error:
+        pytest.skip(error.why)
+    with made:
+        try:
+            made.load()
+        except BpfError as error:
+            if error.errno in refusals:
+                raise
+            pytest.skip(error.why)
+        new = [steps for fd, steps in verified_steps().items() if fd not in before]
+    if None in new:
+        pytest.skip("the kernel does not tell the verifier's steps (verified_insns: 5.16)")
+    assert len(new) == 2
+    assert all(0 < steps < 100_000 for steps in new if steps is not None), new
+
+
+def verified_steps() -> dict[int, int | None]:
+    """Instructions that the verifier went through, by descriptor of this process's BPF programs."""
+    found: dict[int, int | None] = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            kind = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # of the listing itself
+            continue
+        if kind == "anon_inode:bpf-prog":
+            lines = Path("/proc/self/fdinfo", name).read_text().splitlines()
+            told = dict(line.split(":", 1) for line in lines)
+            found[int(name)] = int(told["verified_insns"]) if "verified_insns" in told else None
+    return found
 
 
 def test_a_write_outside_the_limits_is_refused_with_eperm(
@@ -273,10 +316,12 @@ def test_a_full_ring_is_counted_and_the_limits_still_hold(
     guard: LoadedGuard, group: Group, host_knobs: HostKnobs
 ) -> None:
     guard.set_rules([rule(SWAP, 60, minimum=10, maximum=80)])
-    assert set(group.write(SWAP_PATH, *["90"] * 1500)) == {"EPERM"}
+    assert set(group.write(SWAP_PATH, *["90"] * 1499, "91")) == {"EPERM"}
     counted = guard.counters("vm/swappiness")
     assert counted.denied == 1500
     assert counted.lost == 1500 - len(guard.events()) > 0
+    raw = guard.object.map("last").lookup(wire.encode_name("vm/swappiness"))
+    assert raw is not None and wire.decode_event(raw).new == "91"
 
 
 def test_closing_the_guard_frees_the_group(
@@ -293,8 +338,6 @@ def test_the_guard_without_btf_judges_all_the_same(host_knobs: HostKnobs) -> Non
     why = why_no_guard()
     if why is not None:
         pytest.skip(f"the guard does not load here: {why}")
-    from ktune.proxy.guard import loaded
-
     with closing(LoadedGuard(prefer=("guard_plain",))) as plain, new_group("plain") as group:
         assert not plain.sees_netns and plain.netns_why
         plain.audit_everybody()
@@ -305,7 +348,7 @@ def test_the_guard_without_btf_judges_all_the_same(host_knobs: HostKnobs) -> Non
             (Verdict.DENIED, None),
             (Verdict.SEEN, None),
         ]
-    assert loaded.OBJECTS[0] == "guard"
+    assert OBJECTS[0] == "guard"
 
 
 # --- rules, without a kernel ----------------------------------------------------------------------

@@ -25,7 +25,7 @@ from ktune.kernel.bpf.time_limit import load_limit
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 LOAD_LIMIT_S = 5.0
-"""For loading one object. A lease waits for it; 6.18 needs 10 ms for the guard."""
+"""For loading one object. A lease waits for it; the guard takes 6.18 some 10 ms."""
 _PER_CPU_TYPES = frozenset({5, 6, 10})
 """BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HASH (linux/bpf.h)."""
 

@@ -1,8 +1,8 @@
 """A limit for what the kernel's verifier may cost.
 
-How long it takes depends on the kernel: a program that 6.18 judges in 10 ms keeps 6.1 busy for
-seconds. It gives up when a signal waits for the process (`do_check` in kernel/bpf/verifier.c:
-EAGAIN); libbpf then tries again a few times, so the signals go on.
+How long it takes depends on the kernel: a program that 6.18 judges in 10 ms can keep 6.1, which
+tells more states apart, busy for good. It gives up when a signal waits for the process (`do_check`
+in kernel/bpf/verifier.c: EAGAIN); libbpf then tries again a few times, so the signals go on.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ static __always_inline __u64 writer_netns(void)
 enum action { DENY = 0, CLAMP = 1, AUDIT = 2 };
 enum kind { ANY = 0, RANGE = 1, WORDS = 2 };
 enum verdict { ALLOWED = 0, DENIED = 1, CLAMPED = 2, AUDITED = 3, SEEN = 4 };
+#define UNPARSED	0x100	/* beside a verdict */
 
 struct rule {
 	__u32 id;
@@ -155,7 +156,13 @@ struct {
  */
 struct text {
 	char chars[TEXT_LEN + CELL];	/* zeros after the value */
-};
+} __attribute__((aligned(8)));
+
+/* A write: which knob, by its path below /proc/sys, and what. */
+struct written {
+	char knob[NAME_LEN];
+	struct text text;
+} __attribute__((aligned(8)));
 
 struct cell {
 	char chars[CELL];
@@ -289,27 +296,28 @@ static __always_inline void count(const char *knob, __u32 verdict, int unparsed,
 		__sync_fetch_and_add(&c->lost, 1);
 }
 
-static __always_inline void report(struct bpf_sysctl *ctx, const char *knob, const char *text,
-				   __u32 verdict, int unparsed, __u64 netns)
+/*
+ * The event is made on the stack, in a frame of its own: memory of the ring buffer is no value for a
+ * map to 6.1. All frames of a call, each rounded up to 32 bytes, share 512: hence few arguments.
+ */
+static __noinline void report(struct bpf_sysctl *ctx, const struct written *written, __u32 verdict,
+			      __u64 netns)
 {
-	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	struct event e;
 
-	count(knob, verdict, unparsed, !e);
-	if (!e)
-		return;
-	e->time_ns = bpf_ktime_get_boot_ns();
-	e->netns = netns;
-	e->pid = bpf_get_current_pid_tgid() >> 32;
-	e->uid = (__u32)bpf_get_current_uid_gid();
-	e->verdict = verdict;
-	e->unparsed = unparsed;
-	bpf_get_current_comm(e->comm, sizeof(e->comm));
-	__builtin_memcpy(e->knob, knob, NAME_LEN);
-	__builtin_memset(e->old_text, 0, TEXT_LEN);
-	bpf_sysctl_get_current_value(ctx, e->old_text, TEXT_LEN);
-	__builtin_memcpy(e->new_text, text, TEXT_LEN);
-	bpf_map_update_elem(&last, knob, e, BPF_ANY);
-	bpf_ringbuf_submit(e, 0);
+	e.time_ns = bpf_ktime_get_boot_ns();
+	e.netns = netns;
+	e.pid = bpf_get_current_pid_tgid() >> 32;
+	e.uid = (__u32)bpf_get_current_uid_gid();
+	e.verdict = verdict & ~UNPARSED;
+	e.unparsed = (verdict & UNPARSED) != 0;
+	bpf_get_current_comm(e.comm, sizeof(e.comm));
+	__builtin_memcpy(e.knob, written->knob, NAME_LEN);
+	__builtin_memset(e.old_text, 0, TEXT_LEN);
+	bpf_sysctl_get_current_value(ctx, e.old_text, TEXT_LEN);
+	__builtin_memcpy(e.new_text, written->text.chars, TEXT_LEN);
+	bpf_map_update_elem(&last, e.knob, &e, BPF_ANY);
+	count(e.knob, e.verdict, e.unparsed, bpf_ringbuf_output(&events, &e, sizeof(e), 0) != 0);
 }
 
 /*
@@ -330,31 +338,41 @@ static __always_inline void introduce(struct bpf_sysctl *ctx)
 }
 
 /* The rule for the knob that is about to be written, if it is about this namespace. */
-static __always_inline struct rule *rule_of(struct bpf_sysctl *ctx, char *knob, __u64 *netns)
+static __always_inline struct rule *rule_of(struct bpf_sysctl *ctx, char *knob)
 {
 	struct rule *rule;
+	__u64 netns;
 
 	if (bpf_sysctl_get_name(ctx, knob, NAME_LEN, 0) < 0)
 		return 0;
 	rule = bpf_map_lookup_elem(&rules, knob);
 	if (!rule)
 		return 0;
-	*netns = writer_netns();
-	if (rule->netns && *netns && rule->netns != *netns)
+	if (!rule->netns)
+		return rule;
+	netns = writer_netns();
+	if (netns && rule->netns != netns)
 		return 0;
 	return rule;
 }
 
+/*
+ * Leaves at the first number outside: 6.1 keeps states apart by every scalar in them, and gathered
+ * answers are a path for each set of them (two to the power of 24).
+ */
 __noinline int inside(const struct rule *rule, const struct exact *key, __u32 found)
 {
-	int i, outside = 0;
+	int i;
 
 	if (!rule || !key)
 		return 0;
-	for (i = 0; i < NUMBERS; i++)
-		outside |= (i < found) & ((key->numbers[i] < rule->low[i]) |
-					  (key->numbers[i] > rule->high[i]));
-	return !outside;
+	for (i = 0; i < NUMBERS; i++) {
+		if (i >= found)
+			return 1;
+		if (key->numbers[i] < rule->low[i] || key->numbers[i] > rule->high[i])
+			return 0;
+	}
+	return 1;
 }
 
 static __always_inline int may_pass(struct rule *rule, const struct text *text, struct exact *key,
@@ -412,10 +430,9 @@ static __noinline int clamp(struct bpf_sysctl *ctx, struct rule *rule, const str
 SEC("cgroup/sysctl")
 int guard_limits(struct bpf_sysctl *ctx)
 {
-	char knob[NAME_LEN] = {};
-	struct text text = {};
+	struct written written = {};
 	struct exact key = {};
-	__u64 thread = bpf_get_current_pid_tgid(), netns = 0;
+	__u64 thread = bpf_get_current_pid_tgid();
 	__u32 found = 1, verdict, one = 1;
 	struct rule *rule;
 	int size;
@@ -424,12 +441,12 @@ int guard_limits(struct bpf_sysctl *ctx)
 		introduce(ctx);
 		return 1;
 	}
-	rule = rule_of(ctx, knob, &netns);
+	rule = rule_of(ctx, written.knob);
 	if (!rule)
 		return 1;
-	size = bpf_sysctl_get_new_value(ctx, text.chars, TEXT_LEN);
-	if (size >= 0 && may_pass(rule, &text, &key, &found)) {
-		count(knob, ALLOWED, 0, 0);
+	size = bpf_sysctl_get_new_value(ctx, written.text.chars, TEXT_LEN);
+	if (size >= 0 && may_pass(rule, &written.text, &key, &found)) {
+		count(written.knob, ALLOWED, 0, 0);
 		return 1;
 	}
 	if (size < 0)
@@ -444,22 +461,22 @@ int guard_limits(struct bpf_sysctl *ctx)
 	else
 		verdict = DENIED;
 	bpf_map_update_elem(&reported, &thread, &one, BPF_ANY);
-	report(ctx, knob, text.chars, verdict, !found, netns);
+	report(ctx, &written, found ? verdict : verdict | UNPARSED, writer_netns());
 	return verdict != DENIED;
 }
 
 SEC("cgroup/sysctl")
 int guard_audit(struct bpf_sysctl *ctx)
 {
-	char knob[NAME_LEN] = {}, text[TEXT_LEN] = {};
-	__u64 thread = bpf_get_current_pid_tgid(), netns = 0;
+	struct written written = {};
+	__u64 thread = bpf_get_current_pid_tgid();
 	__u32 pid = thread >> 32;
 
 	if (!ctx->write) {
 		introduce(ctx);
 		return 1;
 	}
-	if (!rule_of(ctx, knob, &netns))
+	if (!rule_of(ctx, written.knob))
 		return 1;
 	if (bpf_map_lookup_elem(&reported, &thread)) {
 		bpf_map_delete_elem(&reported, &thread);
@@ -467,8 +484,8 @@ int guard_audit(struct bpf_sysctl *ctx)
 	}
 	if (bpf_map_lookup_elem(&own, &pid))
 		return 1;
-	bpf_sysctl_get_new_value(ctx, text, TEXT_LEN);
-	report(ctx, knob, text, SEEN, 0, netns);
+	bpf_sysctl_get_new_value(ctx, written.text.chars, TEXT_LEN);
+	report(ctx, &written, SEEN, writer_netns());
 	return 1;
 }
 

@@ -21,7 +21,8 @@ struct task_struct {
 	struct nsproxy *nsproxy;
 } __attribute__((preserve_access_index));
 
-static __always_inline __u64 writer_netns(void)
+/* Not inlined: its frame is gone before a deeper one is needed. */
+static __noinline __u64 writer_netns(void)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct nsproxy *nsproxy = BPF_CORE_READ(task, nsproxy);
