@@ -19,11 +19,7 @@ if [ "$ROOT" = memory ]; then
     cp /bin/busybox /run/guest/busybox
     exec /run/guest/busybox sh /run/guest/second.sh
 fi
-if [ "$INIT" = systemd ]; then # what it writes outlives the boot, on a disk
-    mount -t ext4 /dev/vda /memory || fail "the guest's disk can't be mounted"
-else
-    mount -t tmpfs -o size=75% memory /memory
-fi
+mount -t tmpfs -o size=75% memory /memory
 mkdir -p /memory/upper /memory/work
 mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=524288,cache=loose,access=any host /host ||
     fail "the machine's files can't be mounted over 9p"
@@ -42,10 +38,4 @@ if [ ! -e "/new$CHECKOUT/tests/guest" ]; then
 fi
 cp -r /guest /new/run/guest
 cp /bin/busybox /new/run/guest/busybox
-if [ "$INIT" = systemd ]; then
-    mkdir -p /new/run/systemd/system/multi-user.target.wants
-    cp /guest/guest.service /new/run/systemd/system/
-    ln -s ../guest.service /new/run/systemd/system/multi-user.target.wants/
-    exec switch_root /new /lib/systemd/systemd
-fi
 exec switch_root /new /run/guest/busybox sh /run/guest/second.sh

@@ -36,9 +36,8 @@ MODULE_SOURCE = CHECKOUT / "kmod"
 GUEST_WORD = "ktune_guest"
 """On the guest's kernel command line; tests that only run there look for it."""
 _HERE = Path(__file__).parent
-_SYSTEMD = "systemd.unit=multi-user.target systemd.mask=serial-getty@ttyS0.service"
 _SHARE = "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"
-_DRIVERS = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_blk", "ext4")
+_DRIVERS = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,6 @@ class Guest:
     """More words for QEMU."""
     in_memory: bool = False
     """A root in memory: sleep does it no harm; the machine's other files are not there."""
-    disk: Path | None = None
-    """An ext4 image: systemd is process 1, and what is written stays for the next boot."""
     log: Path | None = None
     """Where the kernel's own words are kept."""
 
@@ -87,11 +84,9 @@ class Guest:
         archive.file("bin/busybox", static_busybox().read_bytes(), 0o755)
         archive.file("init", (_HERE / "first.sh").read_bytes(), 0o755)
         archive.file("guest/second.sh", (_HERE / "second.sh").read_bytes())
-        archive.file("guest/guest.service", (_HERE / "guest.service").read_bytes())
         archive.file("guest/command", command.encode() + b"\n")
         settings = {
             "RELEASE": self.kernel.release,
-            "INIT": "systemd" if self.disk else "shell",
             "ROOT": "memory" if self.in_memory else "host",
             "KERNEL_MODULES": str(self.kernel.modules),
             "CHECKOUT": str(CHECKOUT),
@@ -116,7 +111,7 @@ class Guest:
         words = (
             f"console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off slub_debug=FZPU "
             "no_timer_check "  # on a busy host the check of the timer fails, and the boot with it
-            f"{GUEST_WORD} {_SYSTEMD if self.disk else ''} {self.append}"
+            f"{GUEST_WORD} {self.append}"
         )
         return [
             *(program("setpriv"), "--pdeathsig", "KILL"),
@@ -128,7 +123,6 @@ class Guest:
             *("-kernel", str(self.kernel.image), "-initrd", str(initramfs)),
             *("-append", words.strip()),
             *(() if self.in_memory else ("-virtfs", _SHARE)),
-            *(("-drive", f"file={self.disk},if=virtio,format=raw") if self.disk else ()),
             *self.devices,
         ]
 

@@ -1,5 +1,5 @@
 # What a booted Debian has, then the command, then off. Process 1 of the guest once its root is there
-# (it stays, and reaps what tests leave behind), or a service of systemd.
+# (it stays, and reaps what tests leave behind).
 . /run/guest/settings
 export PATH="$PROGRAMS:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 export HOME=/run/guest/home TMPDIR=/tmp LANG=C.UTF-8 TERM=dumb KTUNE_TEST_PATIENCE=8
@@ -12,15 +12,13 @@ finish() {
     /run/guest/busybox poweroff -f
 }
 mkdir -p "$HOME" /run/lock
-if [ "$INIT" = shell ]; then # systemd mounts them itself
-    mkdir -p /dev/pts /dev/shm
-    mount -t devpts devpts /dev/pts
-    mount -t tmpfs -o mode=1777 shm /dev/shm
-    mount -t cgroup2 cgroup2 /sys/fs/cgroup
-    for kind in debugfs:/sys/kernel/debug tracefs:/sys/kernel/tracing bpf:/sys/fs/bpf; do
-        mount -t "${kind%%:*}" "${kind%%:*}" "${kind#*:}"
-    done
-fi
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs -o mode=1777 shm /dev/shm
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+for kind in debugfs:/sys/kernel/debug tracefs:/sys/kernel/tracing bpf:/sys/fs/bpf; do
+    mount -t "${kind%%:*}" "${kind%%:*}" "${kind#*:}"
+done
 mount --make-rshared /
 ip link set lo up
 [ "$ROOT" = memory ] || modprobe -a loop tcp_bbr || { echo "modules of the kernel don't load"; finish 99; }
