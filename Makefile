@@ -35,6 +35,7 @@ test-kernel: $(VENV)/.test-installed
 test-full: $(VENV)/.test-installed lint
 	$(BIN)/python -m pytest $(PARALLEL)
 	$(GUEST) --series 6.1 --series 6.12
+	$(GUEST) --series 6.1 -- tests/proxy/test_behaviour.py -k "not module and not BPF"
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff format --check .

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ktune.kernel.tunable import Outcome
+from ktune.proxy.backends import ProxyChoice
 from ktune.proxy.client import LeaseLost
 from ktune.proxy.guardian.recovery import RecoveryOutcome
 from ktune.proxy.journal import is_held
@@ -93,7 +94,7 @@ def test_death_between_write_and_read_back_of_a_rounded_knob_is_undone(
 def test_death_between_write_and_read_back_of_one_of_a_pair_is_undone(
     host_knobs: HostKnobs, paths: Paths, remote: Remote
 ) -> None:
-    client = remote()
+    client = remote(proxy=ProxyChoice.FILE)  # the module writes in the kernel
     opened = client.open(paths, "vm.dirty_bytes")
     with HeldAtWrite(opened["guardian"], "/dirty_bytes", after=True) as held:
         client.send(op="apply", deadline_s=60, assignment={"vm.dirty_bytes": 512 << 20})
@@ -347,7 +348,7 @@ def test_a_device_that_vanished_before_its_tuner_died_does_not_keep_the_journal_
 def test_where_proc_sys_is_read_only_every_switch_says_so(
     host_knobs: HostKnobs, paths: Paths, remote: Remote
 ) -> None:
-    client = remote(before=resources.READ_ONLY_PROC_SYS)
+    client = remote(before=resources.READ_ONLY_PROC_SYS, proxy=ProxyChoice.FILE)
     client.open(paths, "vm.swappiness")
     reply = client.apply({"vm.swappiness": 17})
     assert reply["outcomes"] == {"vm.swappiness": Outcome.READ_ONLY.value}
@@ -360,7 +361,7 @@ def test_where_proc_sys_is_read_only_every_switch_says_so(
 def test_what_a_read_only_proc_sys_keeps_from_going_back_stays_pending(
     host_knobs: HostKnobs, paths: Paths, remote: Remote
 ) -> None:
-    client = remote(before=("unshare", "--mount"))
+    client = remote(before=("unshare", "--mount"), proxy=ProxyChoice.FILE)
     opened = client.open(paths, "vm.swappiness")
     client.apply({"vm.swappiness": 17})
     inside = f"--mount=/proc/{opened['guardian']}/ns/mnt"
