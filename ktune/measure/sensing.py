@@ -18,11 +18,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ktune.errors import RefusedError
-from ktune.kernel.bpf.histogram import Tally, empty
+from ktune.kernel.bpf.histogram import SensorStatistic, Tally, empty
 from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.bpf.sensors import Reading, Sensor, SensorName, open_sensor
 from ktune.measure.window import Poll
-from ktune.profile.sensor_metric import SensorStatistic
 
 BUDGET = 0.003
 """Share of a CPU's time that a sensor may take."""

@@ -14,15 +14,25 @@ from typing import Any, NoReturn
 from ktune.errors import KtuneError
 
 
+class NoProcess(KtuneError):
+    """The machine is short of processes, files or memory: nothing is known of the scope."""
+
+
 def in_child(call: Callable[[], Any]) -> Any:
     """The result of `call()` run in a child (lists stay lists).
 
     Raises:
-        OSError: `call` raised one (its errno), or no process could be made.
+        OSError: `call` raised one (its errno).
+        NoProcess: no process could be made.
         KtuneError: the child died.
     """
-    read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
+    read_end, write_end = _pipe()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(read_end)
+        os.close(write_end)
+        raise NoProcess(f"no process can be started: {error.strerror}") from error
     if pid == 0:
         _child(call, write_end)
     os.close(write_end)
@@ -37,6 +47,13 @@ def in_child(call: Callable[[], Any]) -> Any:
     if "errno" in answer:
         raise OSError(answer["errno"], os.strerror(answer["errno"]))
     return answer["result"]
+
+
+def _pipe() -> tuple[int, int]:
+    try:
+        return os.pipe2(os.O_CLOEXEC)
+    except OSError as error:
+        raise NoProcess(f"no process can be started: {error.strerror}") from error
 
 
 def _child(call: Callable[[], Any], write_end: int) -> NoReturn:

@@ -107,7 +107,7 @@ def cookie_of(ref: NamespaceRef) -> int | None:
 def run_inside(ref: NamespaceRef | None, call: Callable[[], Any], *, otherwise: Any) -> Any:
     """`call()` in the scope; its result must be JSON. `otherwise` when the scope is closed to us.
 
-    A child process enters, since setns(2) on a user namespace is for good.
+    A child process enters, since setns(2) on a user namespace is for good. Raises NoProcess.
     """
     if ref is None:
         return call()
@@ -118,5 +118,7 @@ def run_inside(ref: NamespaceRef | None, call: Callable[[], Any], *, otherwise: 
 
     try:
         return inside.in_child(there)
+    except inside.NoProcess:
+        raise  # a scope is not gone because this process is short of something
     except (OSError, KtuneError):
         return otherwise

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from ktune.kernel.bpf.histogram import SensorStatistic
 from ktune.kernel.bpf.sensors import KINDS, SensorName
 from ktune.profile.fields import Text, wrong
 from ktune.profile.metric_base import MetricBase, MetricSource
 
 TIME_UNITS_NS = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
 """Units in which a time may be given, in nanoseconds."""
-
-
-class SensorStatistic(StrEnum):
-    """What becomes of the events of a window."""
-
-    P50 = "p50"
-    P90 = "p90"
-    P99 = "p99"
-    P999 = "p999"
-    MEAN = "mean"
-    TOTAL = "total"
-    """All durations added up; 0 where nothing happened."""
-    COUNT = "count"
-    RATE = "rate"
-    """Events per second."""
-
-    @property
-    def is_time(self) -> bool:
-        """Whether it is a duration."""
-        return self not in (SensorStatistic.COUNT, SensorStatistic.RATE)
 
 
 class SensorMetric(MetricBase):

@@ -34,8 +34,8 @@ STANDARD = (
     Share("the proxy's behaviour", ["tests/proxy/test_behaviour.py", "-k", "module or BPF"]),
     Share("inside, faults", ["tests/guest/inside", "tests/faults/test_guardian_faults.py"]),
 )
-"""What `make test-kernel` runs, the longest first: as many guests at once as there are CPUs. The back
-end of plain files has its turn in `make test-full`; with the guard beside it, it is tested here."""
+"""What `make test-kernel` runs, the longest first: as many guests at once as there are CPUs. The
+back end of plain files has its turn in `make test-full`; with the guard beside it, it runs here."""
 
 
 @dataclass(frozen=True)

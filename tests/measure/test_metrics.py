@@ -34,6 +34,8 @@ def test_every_key_of_the_output_can_be_a_metric(pairs: dict[str, float]) -> Non
 @given(st.text())
 def test_any_output_gives_a_finite_number_or_a_reason(text: str) -> None:
     for source in MetricSource:
+        if source is MetricSource.SENSOR:
+            continue  # its numbers come from the kernel, not from what the command prints
         try:
             assert math.isfinite(one(MetricSpec("x", source), text))
         except MetricError as error:

@@ -41,7 +41,7 @@ def test_foreign_knobs_are_left_out_of_their_row_and_said() -> None:
     rows = [WarmRow({"vm.ahead": 1024, "kernel.panic": 5, "vm.gone": 1}, 0.1, 1)]
     warm, (note,) = taken(example_space(), [("study x", rows)])
     assert warm[0].assignment["vm.ahead"] == 1024 and "kernel.panic" not in warm[0].assignment
-    assert "study x: 1 settings, 1 fit and claim a gain" in note
+    assert "study x: 1 setting, 1 fit and claim a gain" in note
     assert "not searched here and left out: kernel.panic, vm.gone" in note
 
 

@@ -12,10 +12,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 SUB_BITS = 3
 SLOTS = 320
 """Both as in programs/sensor.bpf.h."""
+
+
+class SensorStatistic(StrEnum):
+    """What becomes of the events of a window."""
+
+    P50 = "p50"
+    P90 = "p90"
+    P99 = "p99"
+    P999 = "p999"
+    MEAN = "mean"
+    TOTAL = "total"
+    """All durations added up; 0 where nothing happened."""
+    COUNT = "count"
+    RATE = "rate"
+    """Events per second."""
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it is a duration."""
+        return self not in (SensorStatistic.COUNT, SensorStatistic.RATE)
 
 
 def bucket_of(duration_ns: int) -> int:
