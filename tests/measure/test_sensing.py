@@ -250,8 +250,8 @@ def test_round_trip_times_are_those_of_the_link(sensors: None, tun: None) -> Non
         )
         result = window(workload, scope=scope.ref)
     assert result.validity is Validity.VALID, result.reason
-    # never less than the link's; more where the host is busy
-    assert 20 <= result.metrics["rtt"] < 60
+    # never less than the link's but for the width of a bucket (12.5 %); more where the host is busy
+    assert 20 * 0.875 <= result.metrics["rtt"] < 60
 
 
 def test_retransmits_are_those_of_the_namespace(sensors: None, tun: None) -> None:
