@@ -35,7 +35,7 @@ from ktune.proxy.recover import recover_one
 from ktune.proxy.storage import ProxyPaths, prepare, register_dir
 
 _START_TIMEOUT_S = 60.0
-"""A start is a whole Python; on a machine as busy as those that one tunes it took 20 s."""
+"""A start is a whole Python, and up to two BPF objects (`LOAD_LIMIT_S` each), on a busy machine."""
 _ANSWER_TIMEOUT_S = 15.0
 """A guardian that does not answer for so long is stuck on a disk; its own deadline restores."""
 
