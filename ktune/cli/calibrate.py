@@ -18,7 +18,7 @@ from ktune.cli.common import (
     warn,
     whole_number,
 )
-from ktune.errors import ExitCode, KtuneError, UsageError
+from ktune.errors import ExitCode, UsageError
 from ktune.records.codec import encode
 
 if TYPE_CHECKING:
@@ -100,8 +100,6 @@ def _tell(args: Namespace, result: CalibrationResult) -> int:
 
 
 def _exit_code(result: CalibrationResult) -> ExitCode:
-    if result.unrestored:
-        raise KtuneError(f"NOT restored: {', '.join(result.unrestored)}", hint="ktune recover")
     if result.foreign:
         return ExitCode.DRIFT
     return ExitCode.OK if result.readiness.ready else ExitCode.REFUSED

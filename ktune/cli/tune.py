@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from ktune.cli.common import SubParsers, add_proxy, print_json, say, state_paths, warn, whole_number
-from ktune.errors import ExitCode, KtuneError, UsageError
+from ktune.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from ktune.modes.run import RunOptions, RunResult
@@ -205,8 +205,6 @@ def _tell(args: Namespace, result: RunResult) -> int:
 
 
 def _exit_code(result: RunResult) -> ExitCode:
-    if result.unrestored:
-        raise KtuneError(f"NOT restored: {', '.join(result.unrestored)}", hint="ktune recover")
     if result.foreign:
         return ExitCode.DRIFT
     return ExitCode.OK if result.outcome != "no_improvement_found" else ExitCode.NO_IMPROVEMENT

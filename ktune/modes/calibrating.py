@@ -46,7 +46,6 @@ class CalibrationResult:
     study: Study
     readiness: Readiness
     foreign: Sequence[ForeignWrite] = ()
-    unrestored: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,6 @@ def _execute(run: _Run) -> CalibrationResult:
     try:
         with (
             stage(plan, run.paths, request, command="calibrate") as standing,
-            quarantine.within(standing),
             guardrails_of(plan.profile, standing.namespace) as guardrails,
         ):
             lease = standing.lease
@@ -146,8 +144,9 @@ def _execute(run: _Run) -> CalibrationResult:
             )
             candidate = candidate_of(plan)
             calibration = calibration_on(bench, run.settings, candidate=candidate, observe=observe)
-            calibration.measure(run.pairs)
-            restored = lease.release()
+            with quarantine.within(standing, calibration.keeper):
+                calibration.measure(run.pairs)
+        restored = lease.release()
         readiness = _judged(calibration, plan)
     except KeyboardInterrupt as interrupt:
         end_quietly(study, StudyStatus.INTERRUPTED, str(interrupt) or "Ctrl-C")
@@ -173,7 +172,6 @@ def _execute(run: _Run) -> CalibrationResult:
         study,
         readiness,
         [*bench.foreign, *(item for item in restored.foreign if item.key not in told)],
-        [item.key for item in restored.failed],
     )
 
 

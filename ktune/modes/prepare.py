@@ -76,7 +76,8 @@ def restored_text(lease: Lease | None) -> str:
     if report is None:
         return "nothing was written" if lease is None else "run `ktune recover` to be sure"
     if not report.verified:
-        return f"NOT restored: {', '.join(item.key for item in report.failed)}"
+        keys = ", ".join(item.key for item in report.failed)
+        return f"NOT restored: {keys}; `ktune recover` tries again"
     kept = [item.key for item in report.foreign]
     return "every knob is restored" + (f", kept as foreign: {', '.join(kept)}" if kept else "")
 

@@ -89,7 +89,6 @@ class RunResult:
     outcome: str
     foreign: Sequence[ForeignWrite]
     kept_netns: str = ""
-    unrestored: Sequence[str] = ()
     ready: bool | None = None
 
 
@@ -207,7 +206,6 @@ def _execute(run: _Run) -> RunResult:
             standing = stack.enter_context(
                 stage(run.plan, run.paths, request, proxy=run.options.proxy)
             )
-            stack.enter_context(quarantine.within(standing))
             lease = standing.lease
             observe(Note(f"writes go by {lease.standing.text}"))
             check_baseline(run.plan, standing)
@@ -222,6 +220,7 @@ def _execute(run: _Run) -> RunResult:
                 picks=run.options.picks,
                 namespace=standing.namespace,
             )
+            stack.enter_context(quarantine.within(standing, tuning.keeper))
             readiness = _calibrate(run, tuning)
             done = tuning.run()
             kept = _keep(run, standing) if run.options.keep_scope else ""
@@ -236,7 +235,8 @@ def _execute(run: _Run) -> RunResult:
         raise
     except Emergency as error:
         refused = quarantine.keep()
-        end_quietly(study, StudyStatus.FAILED, error.message)
+        if study.status is StudyStatus.RUNNING:  # a proof outlives a restore that failed after it
+            end_quietly(study, StudyStatus.FAILED, error.message)
         _fire(run, HookEvent.EMERGENCY, {"study": study.id, "why": error.message})
         said = [restored_text(lease), refused, f"`ktune report {study.id}` shows the windows"]
         raise Emergency(error.reason, hint="; ".join(filter(None, said))) from error
@@ -255,7 +255,6 @@ def _execute(run: _Run) -> RunResult:
         outcome=done.outcome,
         foreign=[*done.foreign, *_told_once(restored.foreign, done.foreign)],
         kept_netns=kept,
-        unrestored=[item.key for item in restored.failed],
         ready=readiness.ready if readiness else None,
     )
 

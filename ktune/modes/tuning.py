@@ -112,7 +112,7 @@ class Tuning:
             live=_is_live(plan),
             allowed=until_closed(plan.profile.safety),
         )
-        self._keeper = ModeKeeper(
+        self.keeper = ModeKeeper(
             State(conduct=Conduct(max_trips=settings.max_trips)),
             self.bench.rest,
             self._log,
@@ -124,8 +124,7 @@ class Tuning:
         """Search and confirm; the proof is in the study when this returns.
 
         Raises:
-            Emergency, LeaseLost, KtuneError: the run could not finish; everything is restored by
-                the lease.
+            Emergency, LeaseLost, KtuneError: the run could not finish.
         """
         with ExitStack() as stack:
             stack.callback(self.bench.guardrails.close)
@@ -133,22 +132,22 @@ class Tuning:
                 self.bench,
                 SearchSetup(self._plan, self._study, self._settings, self._observe),
                 self._settings,
-                self._keeper,
+                self.keeper,
                 self._observe,
                 used_s=self._earlier.learning_s,
                 tried=list(self._earlier.tried),
             )
             stack.callback(learning.close)
             self._learning = learning
-            self._keeper.handle(Started())
+            self.keeper.handle(Started())
             finalists = self._fixed_finalists(learning)
             if finalists is None:
                 if self._search_only or self._settings.pareto:
                     return self._unconfirmed(learning)
                 finalists = self._finalists(learning)
-            self._keeper.handle(SearchEnded(len(finalists.assignments), finalists.why))
+            self.keeper.handle(SearchEnded(len(finalists.assignments), finalists.why))
             proof = self._confirm(finalists)
-        self._keeper.handle(Confirmed(proof.outcome is ProofOutcome.IMPROVED, proof.reason))
+        self.keeper.handle(Confirmed(proof.outcome is ProofOutcome.IMPROVED, proof.reason))
         sealed = self._study.write_proof(proof)
         return TuningResult(sealed, tuple(self.bench.foreign), finalists.why)
 
@@ -163,7 +162,7 @@ class Tuning:
 
     def _unconfirmed(self, learning: Learning) -> TuningResult:
         stop = learning.run()
-        self._keeper.handle(SearchEnded(0, stop.text))
+        self.keeper.handle(SearchEnded(0, stop.text))
         if self._settings.pareto:
             found = front_record(learning.search.ranked(), self._settings.goals, stop.text)
             write_front(self._study.folder, found)
@@ -201,7 +200,7 @@ class Tuning:
         if not self._settings.simplify:
             return self.bench.complete(assignment)
         simplifier = Simplifier(
-            self.bench, self._settings, self._keeper, self._observe, self._plan.feasible
+            self.bench, self._settings, self.keeper, self._observe, self._plan.feasible
         )
         return self.bench.project(simplifier.run(assignment))
 
@@ -224,7 +223,7 @@ class Tuning:
             seed=self._settings.seed,
             finalist=complete,
             after_pairs=self._settings.after_pairs,
-            keeper=self._keeper,
+            keeper=self.keeper,
             observe=self._observe,
             first_draw=number * DRAWS_OF_A_FINALIST,
             decision_pairs=list(self._earlier.decision_pairs.get(number, ())),

@@ -45,11 +45,17 @@ class LeaseLost(KtuneError):
 
 
 class LeaseEnded(LeaseLost):
-    """The guardian ended the lease itself (deadline, no journal) and said what it restored."""
+    """The guardian ended the lease itself (deadline, no journal) and said what it restored.
 
-    def __init__(self, message: str, *, hint: str, report: RestoreReport) -> None:
+    `for_want_of_disk`: it could not write its journal; nothing is wrong with the lease itself.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str, report: RestoreReport, for_want_of_disk: bool
+    ) -> None:
         super().__init__(message, hint=hint)
         self.report = report
+        self.for_want_of_disk = for_want_of_disk
 
 
 @dataclass(frozen=True)
@@ -225,6 +231,7 @@ class Lease:
             f"{last['error']}; {_state_of(self.restored)}",
             hint=_LAST_WORDS[last["kind"]],
             report=self.restored,
+            for_want_of_disk=last["kind"] == "journal",
         )
 
     def _last_words(self) -> Json | None:

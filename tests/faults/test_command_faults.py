@@ -6,6 +6,7 @@ After each: every knob as before (or foreign and reported), the documented exit 
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -102,16 +103,45 @@ def test_an_interrupted_study_is_resumed_by_the_command_it_named(
     assert before.holds()
 
 
-def test_a_tuner_whose_guardian_is_killed_restores_and_stops(
-    net_bench: Bench, before: Before
+@pytest.mark.parametrize("command", ["tune", "calibrate"])
+def test_a_tuner_whose_guardian_is_killed_restores_and_its_scope_is_in_emergency(
+    net_bench: Bench, before: Before, command: str
 ) -> None:
     net_bench.hook(HOLD)
-    running = net_bench.tune_until_hooked()
+    running = (
+        net_bench.tune_until_hooked() if command == "tune" else net_bench.calibrate_until_hooked()
+    )
     os.kill(running.guardian, signal.SIGKILL)
     ended = running.end()
-    assert ended.code == 1
-    assert "the guardian is gone" in ended.err
+    assert ended.code == 8
+    assert "emergency: the guardian is gone" in ended.err
     assert "every knob is back" in ended.err
+    assert before.holds()
+    assert nothing_pending(net_bench)
+    kind = "studies" if command == "tune" else "calibrations"
+    (log,) = (net_bench.state / kind).glob("*/modes.jsonl")
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert (last["event"], last["after"]) == ("LeaseFailed", "emergency")
+    net_bench.hook("")
+    refused = net_bench.tune()
+    assert refused.code == 4
+    assert "the guardian is gone" in refused.err
+    assert net_bench.run("recover", "--end-emergency").code == 0
+    assert net_bench.tune("--search-only").code in DONE
+
+
+def test_a_knob_that_can_not_be_put_back_is_an_emergency_and_recover_ends_it(
+    net_bench: Bench, before: Before
+) -> None:
+    lock = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys"
+    net_bench.hook(f'if [ "$value" -ge 70 ] && [ ! -e "$folder/reached" ]; then here; {lock}; fi')
+    ended = net_bench.tune(before=["unshare", "--mount", "--propagation", "private"])
+    assert (net_bench.folder / "reached").exists()
+    assert ended.code == 8
+    assert "NOT restored" in ended.err
+    assert "`ktune recover` tries again" in ended.err
+    assert not before.holds()
+    assert net_bench.run("recover", "--end-emergency").code == 0
     assert before.holds()
     assert nothing_pending(net_bench)
 
@@ -416,7 +446,6 @@ def test_a_frozen_state_directory_does_not_keep_the_knobs(
 
 
 @pytest.mark.full
-@pytest.mark.full
 def test_a_tuner_stuck_on_a_frozen_disk_loses_its_lease_and_says_so(
     net_bench: Bench, tmp_path: Path, before: Before
 ) -> None:
@@ -427,7 +456,7 @@ def test_a_tuner_stuck_on_a_frozen_disk_loses_its_lease_and_says_so(
         with resources.frozen(disk):
             wait_until(before.holds)
         ended = running.end()
-        assert ended.code == 1
+        assert ended.code == 8
         assert "every knob is back" in ended.err
         assert before.holds()
 
