@@ -60,6 +60,7 @@ def run(args: Namespace) -> int:
                 **plan.to_json(),
                 "guardrails": [asdict(item) for item in guardrails],
                 "rules": rules.to_json(),
+                "switching": _switching_json(plan),
                 "pending": [str(item.path) for item in left_behind],
             }
         )
@@ -97,7 +98,7 @@ def plan_lines(plan: Plan, guardrails: Iterable[Watchability], rules: RunRules) 
     yield from _section("Guardrails", map(guardrail_line, guardrails))
     if profile.workload is not None:
         yield from _section("Kept to", rule_lines(rules))
-    yield from _section("Notes", (*plan.notes, *_polled(plan), _module(plan)))
+    yield from _section("Notes", (*plan.notes, *_polled(plan), _module(plan), *_switching(plan)))
     yield ""
     if profile.workload is None:
         yield "No workload: this profile is for others to extend, it can't be tuned by itself."
@@ -122,6 +123,34 @@ def _module(plan: Plan) -> str:
         return "kernel module: knobs of the host only; this scope is written by files"
     _, said = module_state()
     return f"kernel module: {said}"
+
+
+def _switching(plan: Plan) -> Iterator[str]:
+    """Who would switch between the sides of the proof's pairs."""
+    from ktune.modes.kernel_pairs import switched_by
+
+    if plan.profile.workload is not None:
+        yield f"pairs of the proof: {switched_by(_not_by_kernel(plan))}"
+
+
+def _switching_json(plan: Plan) -> dict[str, str] | None:
+    if plan.profile.workload is None:
+        return None
+    why = _not_by_kernel(plan)
+    return {"by": "ktune" if why else "kernel", "why": why}
+
+
+def _not_by_kernel(plan: Plan) -> str:
+    from ktune.modes.kernel_pairs import fixed_window_s, why_not
+    from ktune.proxy.backends import Backend, Standing
+    from ktune.proxy.module.hold import module_state
+
+    if plan.scope != "host":
+        standing = Standing(module_why="it holds knobs of the host only")
+    else:
+        works, said = module_state()
+        standing = Standing(Backend.MODULE) if works else Standing(module_why=said)
+    return why_not(standing, fixed_window_s(plan.profile.workload))
 
 
 def _polled(plan: Plan) -> Iterator[str]:

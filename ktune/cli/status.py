@@ -15,6 +15,7 @@ from ktune.policy import stack
 from ktune.policy.guarded import guard_state
 from ktune.policy.persisted import PersistedPolicy, list_persisted
 from ktune.policy.stack import EntryState, StackEntry, UnreadableEntry
+from ktune.proxy.journal import JournalState
 from ktune.proxy.recover import PendingJournal, pending
 from ktune.records.codec import RecordError, encode
 from ktune.records.lockouts import Lockout, read_lockouts
@@ -197,8 +198,15 @@ def _journals(journals: list[PendingJournal], paths: StatePaths) -> None:
         say(f"{word.get(item.condition.value, 'old journal')}: {item.path}: {item.reason}")
         if item.state is not None and item.condition.value == "active":
             say(f"  writes go by {item.state.standing.text}")
+            say(f"  switched by {_switched_by(item.state)}")
     if any(item.condition.value == "pending" for item in journals):
         say(f"  restore what is pending: {paths.command('recover')}")
+
+
+def _switched_by(state: JournalState) -> str:
+    if not state.scheduled:
+        return "ktune"
+    return f"the kernel, by a schedule of {counted(state.scheduled, 'pair')}"
 
 
 def _study_lines(study: Study) -> Iterator[str]:
@@ -238,6 +246,7 @@ def _as_json(paths: StatePaths, found: _Found) -> dict[str, Any]:
                 "condition": item.condition.value,
                 "reason": item.reason,
                 "proxy": None if item.state is None else item.state.standing.to_json(),
+                "scheduled_pairs": 0 if item.state is None else item.state.scheduled,
             }
             for item in found.journals
         ],

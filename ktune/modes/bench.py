@@ -9,17 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ktune.errors import ExitCode, KtuneError
 from ktune.evidence.pairs import Arm
 from ktune.kernel.tunable import Assignment, Outcome
 from ktune.measure.guardrails.watch import Guardrails
-from ktune.measure.window import Validity, WindowResult, WindowSource
+from ktune.measure.window import Poll, Validity, WindowResult, WindowSource
 from ktune.proxy.client import Lease
 from ktune.proxy.model import ForeignWrite, foreign_message
 from ktune.records.clock import now
 from ktune.records.study import Study
-from ktune.records.types import Phase, WindowRecord
+from ktune.records.types import Phase, StampRecord, WindowRecord
 from ktune.report.progress import Note, Observer
 
 LEASE_S = 15.0
@@ -64,10 +65,28 @@ class Measured:
     validity: Validity
     reason: str = ""
     tripped: bool = False
+    stamp: StampRecord | None = None
+    """What the kernel says of its slot, where the kernel switched."""
 
     @property
     def valid(self) -> bool:
         return self.validity is Validity.VALID
+
+
+class Turn(Protocol):
+    """A window whose side somebody else puts in force (`modes.kernel_pairs`)."""
+
+    def enter(self, poll: Poll) -> Measured | None:
+        """Wait until it is in force and settled; a result when the window can't even start."""
+        ...
+
+    def judged(self, measured: Measured, poll: Poll) -> Measured:
+        """The window has just ended: void where its side was not in force all the time."""
+        ...
+
+    def held_until(self, to_ns: int) -> bool:
+        """Whether its side was in force from the window's beginning until then (CLOCK_BOOTTIME)."""
+        ...
 
 
 @dataclass
@@ -113,8 +132,11 @@ class Bench:
         arm: Arm,
         pair: int | None = None,
         trial: int | None = None,
+        turn: Turn | None = None,
     ) -> Measured:
         """Put `assignment` in force under a lease and measure one window.
+
+        `turn`: it is put in force by somebody else, and for how long is known afterwards.
 
         Raises:
             LeaseLost: the guardian is gone.
@@ -124,15 +146,19 @@ class Bench:
         started_at, started_s = now(), time.monotonic()
         self.guardrails.start_window()
         try:
-            measured = self._switch(wanted, arm, phase) or self._window()
+            not_begun = turn.enter(self._poll) if turn else self._switch(wanted, arm, phase)
+            measured = not_begun or self._window(turn)
         except GuardrailTripped as tripped:
+            at_ns = boottime_ns()
             self._go_home("guardrail crossed")  # the knobs first, the records after
             self.observe(Note(f"guardrail crossed: {tripped}; restored"))
             why = f"guardrail: {tripped}"
-            measured = Measured({}, Validity.CANDIDATE_FAILED, why, tripped=True)
+            guilty = turn is None or turn.held_until(at_ns)
+            fate = Validity.CANDIDATE_FAILED if guilty else Validity.VOID
+            measured = Measured({}, fate, why, tripped=True)
         except ForeignHeard as heard:
             measured = self._void_by_foreign(heard.writes)
-        if self.live and arm is Arm.CANDIDATE:
+        if self.live and arm is Arm.CANDIDATE and turn is None:
             self._go_home("between windows")
         self._record(
             WindowRecord(
@@ -147,9 +173,22 @@ class Bench:
                 reason=measured.reason,
                 started_at=started_at,
                 duration_s=time.monotonic() - started_s,
+                stamp=measured.stamp,
             )
         )
         return measured
+
+    def takes(self, assignment: Assignment) -> bool:
+        """Put `assignment` in force for a moment: whether every knob took it, and nobody else has
+        written. Raises LeaseLost, Disturbed."""
+        report = self.lease.apply(
+            self.complete(assignment), deadline_s=self._deadline_s, why="before its pairs"
+        )
+        foreign = self._ours(report.foreign)
+        if foreign:
+            self._void_by_foreign(foreign)
+        self._go_home("before its pairs")
+        return not foreign and all(result.outcome.success for result in report.results)
 
     def rest(self) -> None:
         """Go back to the baseline and leave the machine alone for a moment."""
@@ -209,12 +248,12 @@ class Bench:
                 look_s = time.monotonic() + _LOOK_EVERY_S
         return None
 
-    def _window(self) -> Measured:
-        result = self.source.run(self._poll)
+    def _window(self, turn: Turn | None) -> Measured:
+        measured = self._measured(self.source.run(self._poll))
+        if turn is not None:
+            measured = turn.judged(measured, self._poll)
         foreign = self._ours(self.lease.check())
-        if foreign:
-            return self._void_by_foreign(foreign)
-        return self._measured(result)
+        return self._void_by_foreign(foreign) if foreign else measured
 
     def _measured(self, result: WindowResult) -> Measured:
         for text in result.notes:
@@ -281,3 +320,8 @@ class Bench:
                 f"the study can't be written: {error.strerror}",
                 hint="free space in the state directory; everything is restored",
             ) from error
+
+
+def boottime_ns() -> int:
+    """The clock of the lease's deadline, and of the kernel's stamps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -17,8 +17,9 @@ from ktune.evidence.pairs import Arm, Direction, PairResult, PairState, change_o
 from ktune.evidence.sequence import EVERYTHING, median_sequence
 from ktune.kernel.tunable import Assignment
 from ktune.measure.window import Validity
-from ktune.modes.bench import Bench, Measured
+from ktune.modes.bench import Bench, Measured, Turn
 from ktune.modes.events import GuardrailCrossed
+from ktune.modes.kernel_pairs import KernelPairs
 from ktune.modes.modes import ModeKeeper
 from ktune.modes.scoring import Goals
 from ktune.records.gains import range_text
@@ -55,6 +56,7 @@ class Collaboration:
     after_pairs: int
     keeper: ModeKeeper
     observe: Observer
+    kernel: KernelPairs | None = None
     first_draw: int = 0
     decision_pairs: list[PairResult] = field(default_factory=list)
     further_pairs: list[PairResult] = field(default_factory=list)
@@ -66,10 +68,12 @@ class Collaboration:
         )
         decision = decide(self.decision_pairs, self.rule)
         while decision.outcome is Outcome.CONTINUE:
-            pair = self._measure_pair(Phase.DECISION, self.decision_pairs)
+            left = self.rule.max_pairs - _counted(self.decision_pairs)
+            pair = self._measure_pair(Phase.DECISION, self.decision_pairs, left)
             decision = decide(self.decision_pairs, self.rule)
             summary = f"E {decision.e_value:.3g} of {decision.threshold:.3g}{self._standing()}"
             self._tell(Phase.DECISION, pair, decision.pairs, self.rule.max_pairs, summary)
+        self._end_schedule()
         return decision
 
     def measure_gain(self) -> Sequence[PairResult]:
@@ -78,21 +82,26 @@ class Collaboration:
             PhaseStarted(Phase.AFTER, "pairs after the decision", self.after_pairs, "pairs")
         )
         while (counted := _counted(self.further_pairs)) < self.after_pairs:
-            pair = self._measure_pair(Phase.AFTER, self.further_pairs)
+            left = self.after_pairs - counted
+            pair = self._measure_pair(Phase.AFTER, self.further_pairs, left)
             self._tell(Phase.AFTER, pair, counted + 1, self.after_pairs, "")
+        self._end_schedule()
         return self.further_pairs
 
-    def _measure_pair(self, phase: Phase, pairs: list[PairResult]) -> PairResult:
-        """Toss, measure both windows in that order, judge, keep."""
+    def _measure_pair(self, phase: Phase, pairs: list[PairResult], left: int) -> PairResult:
+        """Toss, measure both windows in that order, judge, keep. `left`: so many may be needed."""
         draw = self.first_draw + len(pairs)
         order = toss(self.seed, phase.value, draw)
+        turns = self._turns(phase, draw, left)
         arms = [Arm.BASELINE, Arm.CANDIDATE]
         if order is Order.CANDIDATE_FIRST:
             arms.reverse()
         seen: dict[Arm, Measured] = {}
-        for arm in arms:
+        for arm, turn in zip(arms, turns, strict=True):
             assignment = self.bench.baseline if arm is Arm.BASELINE else self.finalist
-            seen[arm] = self.bench.measure(assignment, phase=phase, arm=arm, pair=draw)
+            seen[arm] = self.bench.measure(assignment, phase=phase, arm=arm, pair=draw, turn=turn)
+            if not seen[arm].valid:
+                self._end_schedule()
             self._check_finalist()
             if seen[arm].tripped:
                 self.keeper.handle(GuardrailCrossed(seen[arm].reason))
@@ -106,6 +115,21 @@ class Collaboration:
                 hint="what else runs on this machine? `ktune report` shows the reasons",
             )
         return pair
+
+    def _turns(self, phase: Phase, draw: int, left: int) -> tuple[Turn | None, Turn | None]:
+        """The kernel's slots for this pair; without them ktune switches by itself."""
+        if self.kernel is None:
+            return None, None
+        tosses = (toss(self.seed, phase.value, number) for number in range(draw, draw + left))
+        slots = self.kernel.slots(
+            self.finalist, draw, [order is Order.CANDIDATE_FIRST for order in tosses]
+        )
+        self._check_finalist()
+        return slots or (None, None)
+
+    def _end_schedule(self) -> None:
+        if self.kernel is not None:
+            self.kernel.end()
 
     def _standing(self) -> str:
         """Where the effect stands, valid at every look; nothing while it is not bounded at all."""

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from ktune.evidence.decide import TEST, Decision, Rule
 from ktune.evidence.estimate import Bound, Estimate, bound_constraint, estimate_gain
 from ktune.evidence.outliers import far_pairs
 from ktune.evidence.pairs import Direction, PairResult, PairState, change_of, of_metric
+from ktune.measure.window import Validity
 from ktune.modes.scoring import Goals
 from ktune.records.types import (
     ConstraintRecord,
     GainRecord,
     ObjectiveRecord,
     PairCounts,
+    Phase,
     RuleRecord,
+    SwitchingRecord,
+    WindowRecord,
 )
+
+KERNEL, KTUNE = "kernel", "ktune"
 
 
 def rule_record(rule: Rule, decision: Decision | None) -> RuleRecord:
@@ -41,6 +48,26 @@ def counts(
         void=decision.void + states.count(PairState.VOID),
         lost=decision.lost + states.count(PairState.LOST),
         outliers=len(far_pairs(decision_pairs)) + len(far_pairs(further)),
+    )
+
+
+def switching_record(windows: Sequence[WindowRecord], why: str) -> SwitchingRecord:
+    """Who switched in the pairs of a proof, by their windows. `why`: why not the kernel (now)."""
+    counted = [window for window in windows if window.validity == Validity.VALID]
+    stamps = [window.stamp for window in counted if window.stamp is not None]
+    by_kernel = KERNEL if stamps or (not counted and not why) else ""
+    by_ktune = KTUNE if len(stamps) < len(counted) or not by_kernel else ""
+    slots: dict[tuple[Phase, int | None], list[float]] = defaultdict(list)
+    for window in counted:
+        if window.stamp is not None:
+            slots[window.phase, window.pair].append(window.stamp.slot_s)
+    return SwitchingRecord(
+        by=" and ".join(filter(None, (by_kernel, by_ktune))),
+        why=why,
+        kernel_windows=len(stamps),
+        worst_switch_s=max((stamp.switch_s for stamp in stamps), default=0.0),
+        worst_late_s=max((stamp.slot_s - stamp.asked_slot_s for stamp in stamps), default=0.0),
+        worst_skew_s=max((max(both) - min(both) for both in slots.values()), default=0.0),
     )
 
 

@@ -24,6 +24,7 @@ from ktune.measure.window import WindowSource
 from ktune.modes.bench import Bench
 from ktune.modes.collaboration import DRAWS_OF_A_FINALIST, Collaboration
 from ktune.modes.events import Confirmed, Event, SearchEnded, Started
+from ktune.modes.kernel_pairs import KernelPairs, fixed_window_s, why_not
 from ktune.modes.learning import Learning
 from ktune.modes.machine import Conduct, State
 from ktune.modes.modes import ModeKeeper
@@ -37,6 +38,7 @@ from ktune.modes.proof import (
     gain_record,
     objective_records,
     rule_record,
+    switching_record,
 )
 from ktune.modes.resume import Progressed, progress_of
 from ktune.modes.search_setup import SearchSetup
@@ -57,6 +59,7 @@ from ktune.records.types import (
     Proof,
     ProofOutcome,
     StudyStatus,
+    WindowRecord,
 )
 from ktune.report.progress import Note, Observer
 from ktune.search.trials import AssignmentKey, Ranked, key_of
@@ -118,6 +121,12 @@ class Tuning:
             self._log,
             observe,
         )
+        self._kernel = KernelPairs(
+            self.bench,
+            fixed_window_s(plan.profile.workload) or 0.0,
+            self.bench.settle_s,
+            why_not(lease.standing, fixed_window_s(plan.profile.workload)),
+        )
         self._learning: Learning | None = None
 
     def run(self) -> TuningResult:
@@ -146,6 +155,7 @@ class Tuning:
                     return self._unconfirmed(learning)
                 finalists = self._finalists(learning)
             self.keeper.handle(SearchEnded(len(finalists.assignments), finalists.why))
+            self._observe(Note(f"pairs are {self._kernel.text}"))
             proof = self._confirm(finalists)
         self.keeper.handle(Confirmed(proof.outcome is ProofOutcome.IMPROVED, proof.reason))
         sealed = self._study.write_proof(proof)
@@ -225,6 +235,7 @@ class Tuning:
             after_pairs=self._settings.after_pairs,
             keeper=self.keeper,
             observe=self._observe,
+            kernel=self._kernel,
             first_draw=number * DRAWS_OF_A_FINALIST,
             decision_pairs=list(self._earlier.decision_pairs.get(number, ())),
             further_pairs=list(self._earlier.further_pairs.get(number, ())),
@@ -253,11 +264,22 @@ class Tuning:
             gain=None if estimate is None else gain_record(estimate, goals),
             constraints=constraint_records(goals, limits),
             objectives=objectives,
+            switching=switching_record(self._pairs_windows(number), self._kernel.why),
             others_wrote=self._others_wrote(),
             claimed_by_search=change_of(finalists.claimed[number], self._direction),
             decided_at=clock.now(),
             reason=judged.reason,
         )
+
+    def _pairs_windows(self, number: int) -> list[WindowRecord]:
+        """The windows of a finalist's pairs, also those of an earlier run of the study."""
+        return [
+            window
+            for window in self._study.windows().records
+            if window.phase in (Phase.DECISION, Phase.AFTER)
+            and window.pair is not None
+            and window.pair // DRAWS_OF_A_FINALIST == number
+        ]
 
     def _rule_for(self, finalists: Finalists) -> Rule:
         """Trials picked by hand may be more than the profile's finalists: all share alpha."""

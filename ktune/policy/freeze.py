@@ -181,6 +181,12 @@ def evidence_of(proof: Proof, directions: Mapping[str, Direction]) -> dict[str, 
             for item in proof.constraints
         ],
     }
+    if proof.switching is not None:
+        evidence["switching"] = {
+            "by": proof.switching.by,
+            "kernel_windows": proof.switching.kernel_windows,
+            "worst_skew_ms": _rounded(1000 * proof.switching.worst_skew_s),
+        }
     if proof.objectives:
         evidence["objectives"] = [_objective(item, directions) for item in proof.objectives]
     if proof.others_wrote:

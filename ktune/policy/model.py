@@ -159,6 +159,23 @@ class PolicyPairs(Model):
     lost: Count = Field(description="Counted against the candidate.", examples=[0])
 
 
+class PolicySwitching(Model):
+    """Who switched between the two sides of the pairs."""
+
+    by: Literal["kernel", "ktune", "kernel and ktune"] = Field(
+        description="The kernel by a schedule of its own module, or ktune from user space.",
+        examples=["kernel"],
+    )
+    kernel_windows: Count = Field(
+        default=0, description="Windows that the kernel's stamps cover.", examples=[52]
+    )
+    worst_skew_ms: Number = Field(
+        default=0,
+        description="By how much the kernel held the two sides of one pair for different times.",
+        examples=[3.9],
+    )
+
+
 class PolicyGain(Model):
     """The gain that may be quoted, from pairs measured after the decision."""
 
@@ -237,6 +254,9 @@ class PolicyEvidence(Model):
     )
     rule: PolicyRule = Field(description="The decision rule.")
     pairs: PolicyPairs = Field(description="How much was measured.")
+    switching: PolicySwitching | None = Field(
+        default=None, description="Who switched between the sides of the pairs."
+    )
     gain: PolicyGain = Field(description="The gain that may be quoted.")
     objectives: tuple[PolicyObjective, ...] = Field(
         default=(), max_length=32, description="Each of several objectives by itself."

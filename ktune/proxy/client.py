@@ -184,6 +184,11 @@ class Lease:
         if not self._over:
             self.release()
 
+    def ask(self, request: Json) -> Json:
+        """A request that has a module of its own (`proxy.schedule`). Raises RefusedError,
+        LeaseLost."""
+        return self._ask(request)
+
     def _ask(self, request: Json) -> Json:
         if self._over:
             raise LeaseLost("the lease is over")

@@ -15,7 +15,7 @@ import json
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -76,6 +76,8 @@ class JournalState:
     note: dict[str, str] = field(default_factory=dict)
     standing: Standing = field(default_factory=Standing)
     """By which way its writes went."""
+    scheduled: int = 0
+    """Pairs between which the kernel switches now."""
     damaged: bool = False
     """The tail is missing or unreadable: every knob counts as an unacknowledged intent."""
 
@@ -121,6 +123,12 @@ def intent_record(targets: dict[str, Value], why: str) -> Json:
         "why": why,
         "values": {key: value_to_json(value) for key, value in targets.items()},
     }
+
+
+def schedule_record(candidate_first: Sequence[bool], window_s: float) -> Json:
+    """The kernel switches from here on, by these coins; none: no more."""
+    coins = "".join("1" if first else "0" for first in candidate_first)
+    return {"type": "schedule", "coins": coins, "window_s": window_s}
 
 
 def observed_record(values: dict[str, Value | None], *, wrote: str | None) -> Json:
@@ -246,6 +254,8 @@ def _replay(state: JournalState, record: Json, allowlist: Allowlist) -> None:
                     item.pending = False
         case "foreign":
             state.held[record["key"]].foreign = True
+        case "schedule":
+            state.scheduled = len(record["coins"])
         case "proxy":
             state.standing = Standing.from_json(record["standing"])
         case "committed":

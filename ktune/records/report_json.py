@@ -69,6 +69,7 @@ def _found(study: Study) -> dict[str, Any]:
         "constraints": [] if proof is None else encode(proof.constraints),
         "rule": None if proof is None else encode(proof.rule),
         "pairs": None if proof is None else encode(proof.pairs),
+        "switching": None if proof is None else encode(proof.switching),
         "settings": [] if proof is None else _settings(proof),
         "others_wrote": {} if proof is None else encode(proof.others_wrote),
         "decided": None if proof is None else proof.decided_at or None,

@@ -300,5 +300,7 @@ def _window(line: bytes, where: str) -> WindowRecord:
 
 def _seal(proof: Proof) -> Proof:
     body = encode(dataclasses.replace(proof, digest=""))
+    if proof.switching is None:  # what earlier versions sealed
+        del body["switching"]
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return dataclasses.replace(proof, digest="sha256:" + hashlib.sha256(text.encode()).hexdigest())

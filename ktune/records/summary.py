@@ -20,7 +20,15 @@ from ktune.records.readiness import Readiness, read_readiness
 from ktune.records.search import Screening, SearchRecord, read_search
 from ktune.records.shares import window_shares
 from ktune.records.study import Study
-from ktune.records.types import Phase, Proof, ProofOutcome, StudyManifest, StudyStatus, WindowRecord
+from ktune.records.types import (
+    Phase,
+    Proof,
+    ProofOutcome,
+    StudyManifest,
+    StudyStatus,
+    SwitchingRecord,
+    WindowRecord,
+)
 
 _UNPROVEN = {
     StudyStatus.RUNNING: "The study is still running: nothing is confirmed yet.",
@@ -222,11 +230,24 @@ def _rule(proof: Proof) -> Iterator[str]:
     yield f"  pairs       {pairs.decision} for the decision, {pairs.after} after it, " + (
         f"{pairs.void} void, {pairs.lost} lost"
     )
+    if proof.switching is not None:
+        yield f"  switched by {_switching(proof.switching)}"
     if pairs.outliers:
         yield (
             f"  outliers    {pairs.outliers} of these far out, and counted like the others: "
             "what one pair can count for is bounded"
         )
+
+
+def _switching(found: SwitchingRecord) -> str:
+    because = f" ({found.why})" if found.why else ""
+    if not found.kernel_windows:
+        return f"{found.by}{because}"
+    return (
+        f"{found.by}{because}: {found.kernel_windows} windows within the kernel's stamps; sides of "
+        f"a pair held {1000 * found.worst_skew_s:.1f} ms apart at most, a switch took up to "
+        f"{1000 * found.worst_switch_s:.1f} ms"
+    )
 
 
 def _settings(baseline: Mapping[str, Value], chosen: Mapping[str, Value]) -> Iterator[str]:

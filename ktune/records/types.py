@@ -93,6 +93,21 @@ class StudyManifest:
 
 
 @dataclass(frozen=True)
+class StampRecord:
+    """What the kernel stamped on the slot of a window, in seconds."""
+
+    switch_s: float
+    """How long the switch to its side took."""
+    slot_s: float
+    """How long its side was in force."""
+    asked_slot_s: float
+    before_s: float
+    """From the side being in force to the window's beginning."""
+    after_s: float
+    """From the window's end to the next switch."""
+
+
+@dataclass(frozen=True)
 class WindowRecord:
     """One line of `windows.jsonl`."""
 
@@ -109,6 +124,8 @@ class WindowRecord:
     reason: str
     started_at: str
     duration_s: float
+    stamp: StampRecord | None = None
+    """Of a valid window whose side the kernel put in force; None where ktune did."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +159,24 @@ class PairCounts:
     void: int = 0
     lost: int = 0
     outliers: int = 0
+
+
+@dataclass(frozen=True)
+class SwitchingRecord:
+    """Who switched between the sides of the pairs, and how exactly, in seconds.
+
+    `by`: `kernel`, `ktune`, or `kernel and ktune`; `why`: why not the kernel throughout.
+    `kernel_windows`: valid windows within the kernel's stamps. `worst_skew_s`: by how much the
+    kernel held the two sides of one pair for different times; `worst_late_s`: by how much it held
+    one longer than asked.
+    """
+
+    by: str
+    why: str = ""
+    kernel_windows: int = 0
+    worst_switch_s: float = 0.0
+    worst_late_s: float = 0.0
+    worst_skew_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -192,6 +227,8 @@ class Proof:
     constraints: tuple[ConstraintRecord, ...] = ()
     objectives: tuple[ObjectiveRecord, ...] = ()
     """Each by itself, where there are several: `gain` is then the weighted one."""
+    switching: SwitchingRecord | None = None
+    """None in proofs of earlier versions."""
     others_wrote: Mapping[str, Value] = field(default_factory=dict)
     """Knobs that somebody else changed during the run, with the values then in force: the proof
     holds beside these."""

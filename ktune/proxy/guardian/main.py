@@ -109,6 +109,12 @@ class Guardian:
                 return session.read(request)
             case "bind":
                 return session.bind(request)
+            case "schedule":
+                return session.schedule(request)
+            case "schedule_stamps":
+                return session.schedule_stamps(request)
+            case "schedule_stop":
+                return session.schedule_stop(request)
             case "commit":
                 return session.commit(request)
             case "release":

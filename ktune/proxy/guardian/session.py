@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,6 +16,7 @@ from ktune.proxy.actuator import KnobAccess, reach, restore
 from ktune.proxy.allowlist import Allowlist, Rule, check_file, check_limits, check_request
 from ktune.proxy.backends import ProxyChoice, Standing
 from ktune.proxy.guardian.guarding import LeaseGuard
+from ktune.proxy.guardian.scheduling import CantSchedule, Scheduling
 from ktune.proxy.journal import (
     SUFFIX,
     Header,
@@ -23,6 +24,7 @@ from ktune.proxy.journal import (
     intent_record,
     observed_record,
     original_record,
+    schedule_record,
 )
 from ktune.proxy.journal_writer import JournalWriter, sync_folder
 from ktune.proxy.model import (
@@ -86,6 +88,7 @@ class Session:
         self._written: list[str] = []
         self._registration: str | None = None
         self._heard: set[str] = set()
+        self._schedule = Scheduling(self._module)
         self.journal: JournalWriter | None = None
         self.deadline_s: float | None = None
         self.finished = False
@@ -113,7 +116,9 @@ class Session:
 
     def apply(self, request: Json) -> Json:
         """Switch by difference: named knobs to their values, the others to their originals (one
-        that vanished and is not named any more needs nothing and is not reported)."""
+        that vanished and is not named any more needs nothing and is not reported). A schedule
+        ends."""
+        self.schedule_stop({})
         targets = self._targets(request["assignment"])
         lease_s = self._lease_seconds(request)
         live: dict[str, Value | None] = {}
@@ -160,6 +165,42 @@ class Session:
             self.deadline_s = boottime_s() + lease_s
         return {}
 
+    def schedule(self, request: Json) -> Json:
+        """Have the kernel switch between the originals and an assignment, window by window."""
+        self.schedule_stop({})
+        targets = self._targets(request["assignment"])
+        differing = {key: v for key, v in targets.items() if v != self._held[key].original}
+        coins = [bool(first) for first in request["candidate_first"]]
+        window_s, lease_s = float(request["window_s"]), self._lease_seconds(request)
+        try:
+            self._schedule.check(differing)
+        except CantSchedule as why:
+            return {"refused": str(why)}
+        self._module.lasts(lease_s)
+        self.deadline_s = boottime_s() + lease_s
+        self._record_schedule(coins, window_s)
+        self._record_intent(differing, str(request.get("why", "")))
+        try:
+            self._schedule.start(differing, self._held, coins, window_s)
+        except CantSchedule as why:
+            self._record_schedule([], window_s)
+            self._acknowledge_all(differing, {})
+            return {"refused": str(why)}
+        return {"refused": ""}
+
+    def schedule_stamps(self, request: Json) -> Json:
+        """The windows of the last schedule so far."""
+        return self._schedule.stamped(int(request["first"])).to_json()
+
+    def schedule_stop(self, _: Json) -> Json:
+        """End it; what is in force then goes on record, unless it is somebody else's."""
+        if self._schedule.on:
+            for key, look in self._schedule.end(self._limits).items():
+                if not self._held[key].foreign:
+                    self._observe({key: look.expected}, wrote=None)
+            self._record_schedule([], 0.0)
+        return {}
+
     def check(self, _: Json) -> Json:
         """Live values against what was last observed."""
         return {"foreign": [item.to_json() for item in self._witness_foreign({})]}
@@ -177,6 +218,7 @@ class Session:
         """From here on the values stay when this process ends."""
         if self.journal is None:
             raise ProxyError("protocol", "no lease is open")
+        self.schedule_stop({})
         note = {str(key): str(value) for key, value in request["note"].items()}
         self._module.commit()  # before the record: dying in between leaves an open journal
         self._wait(
@@ -360,6 +402,12 @@ class Session:
             if key not in self._written:
                 self._written.append(key)
 
+    def _record_schedule(self, coins: Sequence[bool], window_s: float) -> None:
+        """Tossed before it begins; no coins: it is over."""
+        if self.journal is None:
+            raise ProxyError("protocol", "no lease is open")
+        self.journal.append(schedule_record(coins, window_s), durable=False)
+
     def _acknowledge(self, result: WriteResult) -> None:
         """After one write: what it and its coupled knobs read now. A knob that hangs together
         with no other goes on record with the rest of its intent: until then its intent alone says
@@ -400,9 +448,15 @@ class Session:
             item = self._held[key]
             if item.foreign or item.kernel_moves:
                 continue
-            live = seen[key] = self._access.read(item.tunable)
-            if live is not None and live != item.expected:
-                found.append(self._foreign(ForeignWrite(key, item.expected, live)))
+            look = self._schedule.look(key)
+            if look is None:
+                live = self._access.read(item.tunable)
+            else:
+                item.observed, live = look.expected, look.live
+            seen[key] = live
+            kept = look is not None and look.foreign
+            if live is not None and (kept or live != item.expected):
+                found.append(self._foreign(ForeignWrite(key, item.expected, live), kept=kept))
         return tuple(found)
 
     def heard(self) -> list[ForeignWrite]:
@@ -416,10 +470,11 @@ class Session:
         self._guard.bind(str(request["cgroup"]))
         return {}
 
-    def _foreign(self, write: ForeignWrite) -> ForeignWrite:
-        """On record. A value that is ours again already leaves the knob ours."""
+    def _foreign(self, write: ForeignWrite, *, kept: bool = False) -> ForeignWrite:
+        """On record. A value that is ours again already leaves the knob ours, unless the kernel
+        has `kept` it."""
         held = self._held[write.key]
-        held.foreign = self._access.read(held.tunable) != held.expected
+        held.foreign = kept or self._access.read(held.tunable) != held.expected
         if held.foreign:
             self._module.keep(write.key)
         if self.journal is not None:

@@ -71,6 +71,16 @@ class ModuleHold:
         """The device is there and ours."""
         return self._device is not None
 
+    @property
+    def device(self) -> Device | None:
+        """The session in the kernel, None where the module holds nothing."""
+        return self._device
+
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """The session's knobs by key."""
+        return self._index
+
     def take(
         self,
         rules: Mapping[str, Rule],
