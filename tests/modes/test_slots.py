@@ -136,8 +136,11 @@ def test_only_windows_of_a_known_length_in_the_modules_hands_are_the_kernels() -
 def test_the_length_of_a_window_is_known_of_attached_services_alone(tmp_path: Path) -> None:
     command = parse_profile(PROFILE.encode(), file="command.yaml")
     assert fixed_window_s(command.workload) is None
-    attached = PROFILE.replace('command: ["true"]', "attach: {pid: 1}\n  settle: 2s").replace(
-        "renews:", "measure: {for: 10s}\n  renews:"
+    at_home = PROFILE.replace("scope: ephemeral", "scope: host").split("baseline:")
+    attached = (
+        (at_home[0] + at_home[1].split("\n", 1)[1])
+        .replace('command: ["true"]', "attach: {pid: 1}\n  settle: 2s")
+        .replace("renews:", "measure: {for: 10s}\n  renews:")
     )
     attached = attached.replace(
         "{from: key_value, unit: 1/s, plausible: [0.001, 1000000]}",
