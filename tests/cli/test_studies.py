@@ -231,8 +231,9 @@ def test_a_front_says_which_way_each_metric_went(cli, paths):
 REPORT_KEYS = {
     *("format", "id", "kind", "profile", "profile_digest", "status", "reason", "began", "ended"),
     *("scope", "seed", "sampler", "host", "outcome", "why", "gain", "claimed_by_search"),
-    *("objectives", "constraints", "rule", "pairs", "settings", "others_wrote", "decided"),
-    *("proof_digest", "front", "windows", "windows_torn", "search", "readiness", "contexts"),
+    *("objectives", "constraints", "rule", "pairs", "switching", "settings", "others_wrote"),
+    *("decided", "proof_digest", "front", "windows", "windows_torn", "search", "readiness"),
+    "contexts",
 }
 """As docs/commands.md promises them."""
 
