@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .apt import HOST, SUITES, Apt, newer_debian
 from .needs import BOOT, GuestError, check, program
+from .newer import LIBRARIES, adapt
 
 CACHE_VARIABLE = "KTUNE_GUEST_CACHE"
 _READY = "ready"
@@ -57,35 +59,56 @@ def cache_folder() -> Path:
 def newest(series: str) -> Kernel:
     """The newest generic kernel of a series ("6.1") that apt offers, fetched if need be.
 
-    Where apt knows none (no package lists) the newest one in the cache will do. Raises GuestError.
+    Where this machine's lists have none, Debian's backports may ("7": the newest 7.x), then the
+    cache. Raises GuestError.
     """
     check(BOOT)
-    release = newest_release(series, _offered(f"linux-image-{series}."))
+    folder = cache_folder()
+    release = newest_release(series, HOST.offered(f"linux-image-{series}."))
     if release is not None:
         return fetch(release)
-    folder = cache_folder()
-    cached = [f"linux-image-{path.parent.name}" for path in folder.glob(f"*/{_READY}")]
-    release = newest_release(series, cached)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _locked(folder / ".apt.lock"):
+            newer = newer_debian(folder)
+    except GuestError as error:
+        told = str(error)
+    else:
+        told = f"those of {', '.join(SUITES)} have none"
+        release = newest_release(series, newer.offered(f"linux-image-{series}."))
+        if release is not None:
+            return fetch(release, newer)
+    release = newest_cached(series)
     if release is None:
         raise GuestError(
-            f"apt offers no linux-image-{series}.*-amd64 and {folder} holds none; needed are "
-            "current package lists (apt-get update) of Debian 12 with bookworm-security"
+            f"no linux-image-{series}.*-amd64: this machine's package lists have none (apt-get "
+            f"update; Debian 12 with bookworm-security has 6.1 and 6.12), {told}, and {folder} "
+            "holds none"
         )
     return fetch(release)
+
+
+def newest_cached(series: str) -> str | None:
+    """The newest release of a series that was fetched before."""
+    cached = [f"linux-image-{path.parent.name}" for path in cache_folder().glob(f"*/{_READY}")]
+    return newest_release(series, cached)
 
 
 def newest_release(series: str, packages: list[str]) -> str | None:
     """The newest generic release among package names; clouds, real-time and meta packages are not.
 
+    A series is how a release begins, up to a dot.
+
     >>> newest_release("6.1", ["linux-image-6.1.0-9-amd64", "linux-image-6.1.0-10-amd64"])
     '6.1.0-10-amd64'
     """
     shape = re.compile(rf"linux-image-({re.escape(series)}\.\d+[\w.+~]*(?:-\d+)?-amd64)")
-    releases = [found[1] for name in packages if (found := shape.fullmatch(name))]
+    found = [match[1] for name in packages if (match := shape.fullmatch(name))]
+    releases = [release for release in found if release.count(".") >= 2]  # 7.3-amd64 is a meta
     return max(releases, key=lambda text: [int(x) for x in re.findall(r"\d+", text)], default=None)
 
 
-def fetch(release: str) -> Kernel:
+def fetch(release: str, apt: Apt = HOST) -> Kernel:
     """The kernel of this release from the cache, downloaded first if it is not there."""
     cache = cache_folder()
     kernel = Kernel(release, cache / release)
@@ -96,7 +119,7 @@ def fetch(release: str) -> Kernel:
         shutil.rmtree(kernel.folder, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=f".{release}-") as made:
             os.chmod(made, 0o755)  # apt downloads as a user of its own
-            _unpack(release, Path(made), kernel)
+            _unpack(release, Path(made), kernel, apt)
             os.rename(Path(made) / "root", kernel.folder)
     return kernel
 
@@ -109,54 +132,27 @@ def _is_ready(kernel: Kernel) -> bool:
         return False
 
 
-def _unpack(release: str, work: Path, kernel: Kernel) -> None:
-    packages = [f"linux-image-{release}", f"linux-headers-{release}"]
-    packages += _headers_need(release)
-    done = subprocess.run(
-        [program("apt-get"), "-qq", "download", *packages], cwd=work, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        raise GuestError(
-            f"apt-get download {' '.join(packages)} failed (old package lists? apt-get update):\n"
-            f"{done.stderr.strip()}"
-        )
+def _unpack(release: str, work: Path, kernel: Kernel, apt: Apt) -> None:
+    headers, image = f"linux-headers-{release}", f"linux-image-{release}"
+    needed = apt.depends(headers, r"linux-(?:headers-\S+-common|kbuild-\S+)")
+    if not needed:
+        raise GuestError(f"apt does not know {headers}: apt-get update")
+    parts = apt.depends(image, r"linux-(?:base|binary|modules)-\S+")
+    libraries = LIBRARIES if apt != HOST else ()
+    apt.download([image, headers, *needed, *parts, *libraries], work)
     root = work / "root"
     for package in sorted(work.glob("*.deb")):
         subprocess.run([program("dpkg"), "-x", str(package), str(root)], check=True)
         package.unlink()
     made = Kernel(release, root)
-    # The only absolute path in the headers; links to scripts/ and tools/ are relative.
+    # The only file of the headers with absolute paths; links to scripts/ and tools/ are relative.
     makefile = made.headers / "Makefile"
-    makefile.write_text(
-        makefile.read_text().replace("include /usr/src", f"include {kernel.folder}/usr/src")
-    )
+    text = makefile.read_text()
+    makefile.write_text(re.sub(r"(?<=[ =])/usr/src/", f"{kernel.folder}/usr/src/", text))
+    if apt != HOST:
+        adapt(root, release, kernel.folder)
     subprocess.run([program("depmod"), "-b", str(root), release], check=True)
     (root / _READY).write_text(str(kernel.folder))
-
-
-def _offered(prefix: str) -> list[str]:
-    """Packages whose names begin so and that can be installed, not only named by others."""
-    listed = subprocess.run(
-        [program("apt-cache"), "pkgnames", prefix], capture_output=True, text=True, check=True
-    ).stdout.split()
-    if not listed:
-        return []
-    shown = subprocess.run(
-        [program("apt-cache"), "madison", *listed], capture_output=True, text=True
-    ).stdout
-    return sorted({line.partition("|")[0].strip() for line in shown.splitlines()})
-
-
-def _headers_need(release: str) -> list[str]:
-    shown = subprocess.run(
-        [program("apt-cache"), "depends", f"linux-headers-{release}"],
-        capture_output=True,
-        text=True,
-    ).stdout
-    found = re.findall(r"Depends: (linux-(?:headers-\S+-common|kbuild-\S+))", shown)
-    if not found:
-        raise GuestError(f"apt does not know linux-headers-{release}: apt-get update")
-    return sorted(set(found))
 
 
 @contextmanager

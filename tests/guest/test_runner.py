@@ -13,6 +13,7 @@ from tests.guest import needs
 from tests.guest.archive import Archive
 from tests.guest.kernels import cache_folder, newest_release
 from tests.guest.modules import loaded_in_order
+from tests.guest.newer import adapt
 from tests.guest.verdict import judge
 
 MARKER = "KTUNE-GUEST-0123"
@@ -34,6 +35,47 @@ def test_the_newest_kernel_is_the_highest_number_not_the_last_word() -> None:
     assert newest_release("6.1", offered) == "6.1.0-56-amd64"
     assert newest_release("6.12", offered) == "6.12.117+deb12-amd64"
     assert newest_release("6.13", offered) is None
+    assert newest_release("6", offered) == "6.12.117+deb12-amd64"
+
+
+def test_of_a_newer_kernel_only_the_one_with_its_whole_number_counts() -> None:
+    offered = ["linux-image-7.3-amd64", "linux-image-7.2.9+deb13-amd64", "linux-image-7-amd64"]
+    assert newest_release("7", offered) == "7.2.9+deb13-amd64"
+    assert newest_release("7", ["linux-image-7.3-amd64"]) is None
+
+
+def test_a_program_of_a_newer_debian_starts_with_its_own_libraries(tmp_path: Path) -> None:
+    root, place = tmp_path / "made", tmp_path / "there"
+    libraries = root / "usr" / "lib" / "x86_64-linux-gnu"
+    tools = root / "usr" / "lib" / "linux-kbuild-9" / "scripts" / "mod"
+    headers = root / "usr" / "src" / "linux-headers-9.9.9-amd64"
+    for folder in (libraries, tools, headers):
+        folder.mkdir(parents=True)
+    # a "loader" that says how it was called
+    loader = libraries / "ld-linux-x86-64.so.2"
+    loader.write_text("#!/bin/sh\nshift 4\nprintf '%s ' \"$@\"\n")
+    loader.chmod(0o755)
+    for name, content, mode in (
+        ("modpost", b"\x7fELF", 0o755),
+        ("script.sh", b"#!/bin/sh\n", 0o755),
+        ("data.o", b"\x7fELF", 0o644),
+    ):
+        (tools / name).write_bytes(content)
+        (tools / name).chmod(mode)
+    (headers / "vmlinux").write_bytes(b"BTF")
+    (headers / ".kernelvariables").write_text("CC = gcc\n")
+    adapt(root, "9.9.9-amd64", place)
+    root.rename(place)
+    tools = place / tools.relative_to(root)
+    assert sorted(path.name for path in tools.iterdir()) == [
+        "data.o",
+        "modpost",
+        "modpost.elf",
+        "script.sh",
+    ]
+    said = subprocess.run([tools / "modpost", "-a", "b c"], capture_output=True, text=True)
+    assert said.stdout == f"{tools}/modpost.elf -a b c "
+    assert not (place / headers.relative_to(root) / "vmlinux").exists()
 
 
 def test_the_cache_folder_is_the_variables_then_the_users(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.guest.kernels import Kernel, cache_folder, newest, newest_release
+from tests.guest.kernels import Kernel, cache_folder, newest, newest_cached
 from tests.guest.needs import GuestError
 from tests.kmod.core import KMOD
 
 SERIES = ("6.1", "6.12")
+NEWER = "7"
+OF_BTF = re.compile(
+    r"Skipping BTF generation|pahole version differs|was built with: |You are using: "
+)
+"""The headers are used without pahole."""
 TRACE_FORM = ("OPEN_ENDED_LINE", "PARENTHESIS_ALIGNMENT", "MACRO_ARG_REUSE")
 """What TRACE_EVENT() asks for, in every trace header of the kernel."""
 MADE_FORM = ("SPLIT_STRING", "LONG_LINE", "LONG_LINE_STRING")
@@ -21,12 +27,20 @@ MADE_FORM = ("SPLIT_STRING", "LONG_LINE", "LONG_LINE_STRING")
 
 def cached(series: str) -> Kernel:
     """A kernel that a run of the guest has fetched already."""
-    folder = cache_folder()
-    found = [f"linux-image-{path.parent.name}" for path in folder.glob("*/ready")]
-    release = newest_release(series, found)
+    release = newest_cached(series)
     if release is None:
-        pytest.skip(f"needs headers of Linux {series} in {folder} (make test-kernel fetches them)")
-    return Kernel(release, folder / release)
+        pytest.skip(
+            f"needs headers of Linux {series} in {cache_folder()} (make test-kernel fetches them)"
+        )
+    return Kernel(release, cache_folder() / release)
+
+
+def fetched(series: str) -> Kernel:
+    """The newest of a series, downloaded if need be."""
+    try:
+        return newest(series)
+    except GuestError as error:
+        pytest.skip(str(error))
 
 
 def built(kernel: Kernel, folder: Path, *words: str) -> str:
@@ -43,8 +57,7 @@ def built(kernel: Kernel, folder: Path, *words: str) -> str:
     )
     assert done.returncode == 0, done.stdout
     assert (target / "ktune.ko").exists()
-    said = [line for line in done.stdout.splitlines() if "Skipping BTF generation" not in line]
-    return "\n".join(said)
+    return "\n".join(line for line in done.stdout.splitlines() if not OF_BTF.search(line))
 
 
 @pytest.mark.parametrize("series", SERIES)
@@ -53,15 +66,17 @@ def test_it_builds_without_a_word(series: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.full
+def test_it_builds_for_a_newer_kernel_without_a_word(tmp_path: Path) -> None:
+    """Debian's headers of 7.x have no part of the kernel that runs sparse."""
+    assert built(fetched(NEWER), tmp_path, "W=1", "PAHOLE=true") == ""
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("series", SERIES)
 def test_sparse_finds_nothing(series: str, tmp_path: Path) -> None:
     if shutil.which("sparse") is None:
         pytest.skip("needs sparse (apt-get install sparse)")
-    try:
-        kernel = newest(series)
-    except GuestError as error:
-        pytest.skip(str(error))
-    assert built(kernel, tmp_path, "W=1", "C=2", "CHECK=sparse", "PAHOLE=true") == ""
+    assert built(fetched(series), tmp_path, "W=1", "C=2", "CHECK=sparse", "PAHOLE=true") == ""
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +126,30 @@ def test_checkpatch_finds_nothing(checkpatch: Path) -> None:
             ["perl", str(checkpatch), *words, str(path)], capture_output=True, text=True
         )
         assert (done.returncode, done.stdout) == (0, "")
+
+
+DKMS_CONF = (KMOD / "dkms.conf").read_text()
+
+
+def test_dkms_names_the_modules_own_version() -> None:
+    version = re.search(r'^PACKAGE_VERSION="(.*)"$', DKMS_CONF, re.MULTILINE)
+    assert version is not None
+    assert f'MODULE_VERSION("{version[1]}")' in (KMOD / "ktune_main.c").read_text()
+
+
+@pytest.mark.parametrize(
+    ("release", "wanted"),
+    [
+        ("5.10.0-32-amd64", False),
+        ("6.0.0-6-amd64", False),
+        ("6.1.0-56-amd64", True),
+        ("6.12.117+deb12-amd64", True),
+        ("7.0.1-1-amd64", True),
+        ("7.3.4+deb13-amd64", True),
+        ("10.2.0-amd64", True),
+    ],
+)
+def test_the_kernels_that_dkms_builds_for(release: str, wanted: bool) -> None:
+    rule = re.search(r'^BUILD_EXCLUSIVE_KERNEL="(.*)"$', DKMS_CONF, re.MULTILINE)
+    assert rule is not None
+    assert (re.search(rule[1], release) is not None) == wanted
