@@ -32,6 +32,7 @@ test: $(VENV)/.test-installed lint
 test-kernel: $(VENV)/.test-installed
 	$(GUEST) --series 6.1
 
+test-full: export KTUNE_TEST_WHOLE = 1
 test-full: $(VENV)/.test-installed lint
 	$(BIN)/python -m pytest $(PARALLEL)
 	$(GUEST) --series 6.1 --series 6.12

@@ -47,6 +47,7 @@ def rows(text: str, title: str) -> list[list[str]]:
     return found[2:]
 
 
+@pytest.mark.full
 def test_startup_prints_a_row_for_each_command(folder: Path) -> None:
     text = printed("overhead.py", "--only", "startup", "--runs", "2", "--scratch", str(folder))
     names = [row[0] for row in rows(text, "Start-up")]
@@ -59,6 +60,7 @@ def test_apply_prints_both_ways_and_their_ratio(root: None) -> None:
     assert "ratio " in text
 
 
+@pytest.mark.full
 def test_a_run_prints_what_the_framework_took_and_its_parts(folder: Path) -> None:
     size = ("--rounds", "1", "--trials", "2", "--scratch", str(folder))
     text = printed("overhead.py", "--only", "tuning", *size)
@@ -112,6 +114,7 @@ def test_live_tuning_leaves_a_service_running_and_every_knob_as_it_was(root: Non
     assert "the service was never restarted: yes" in text
 
 
+@pytest.mark.full
 def test_sensors_print_what_an_event_costs_and_what_the_budget_leaves(root: None) -> None:
     text = printed("sensors.py", "--rounds", "3", "--windows", "2", "--runs", "1", "--loops", "50")
     names = [row[0] for row in rows(text, "A sensor attached all the time")]

@@ -53,6 +53,7 @@ def test_every_kind_of_noise_has_its_row() -> None:
     assert all(row[1].endswith(" / 1") for row in found)
 
 
+@pytest.mark.full
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     """Cut short after one session of each kind; the second run adds only what is missing."""
     how = ("--state", tmp_path, "--only", "power")
@@ -67,6 +68,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert all(row[1].endswith(" / 2") for row in power)
 
 
+@pytest.mark.full
 def test_every_rule_and_every_trade_has_its_row() -> None:
     text = printed("benchmarks.evidence", "--only", "side-by-side", "trades", "--sessions", 1)
     assert len(rows(text, "Two objectives: speed +20 %, pair sd 5 %")) == 2
@@ -105,11 +107,12 @@ _NO_COIN = "coin.toss = lambda *_: coin.Order.BASELINE_FIRST"
             ["--only", "aa", "--sessions", "2"],
             "False promotions: identical settings",
         ),
-        (
+        pytest.param(
             _NOTHING_GOES,
             "__main__",
             ["--only", "power", "--sessions", "3"],
             "Power: true gain 10 %, pair sd 5 %",
+            marks=pytest.mark.full,
         ),
         (_NO_COIN, "rule", ["--runs", "40"], "The rule alone: no true gain"),
     ],

@@ -54,6 +54,7 @@ def test_a_watch_decides_as_its_rule_alone_does(root: None, worse_by: float) -> 
     assert 2 * found.pairs == (windows or 60)
 
 
+@pytest.mark.full
 def test_the_same_case_gives_the_same_outcome(root: None) -> None:
     outcomes: list[Outcome] = []
     for _ in range(2):

@@ -108,15 +108,21 @@ def test_the_approval_of_a_study_covers_just_what_was_proven(
 
 DIFFERENCES: list[tuple[str, object, str]] = [
     ("watch", {"margin": "20%"}, "watch.margin: approved 0.02, here 0.2"),
-    ("watch", {"probation_pairs": 3}, "watch.probation_pairs: approved 30, here 3"),
-    ("watch", {"on_missing": "rollback"}, "watch.on_missing: approved alert, here rollback"),
     ("guard", "enforce", "guard: approved audit, here enforce"),
     ("baseline", {"net.ipv4.tcp_notsent_lowat": 1}, "baseline.net.ipv4.tcp_notsent_lowat"),
+]
+SELDOM: list[tuple[str, object, str]] = [
+    ("watch", {"probation_pairs": 3}, "watch.probation_pairs: approved 30, here 3"),
+    ("watch", {"on_missing": "rollback"}, "watch.on_missing: approved alert, here rollback"),
 ]
 
 
 @pytest.mark.usefixtures("config")
-@pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda item: item[2].partition(":")[0])
+@pytest.mark.parametrize(
+    "difference",
+    [*DIFFERENCES, *(pytest.param(item, marks=pytest.mark.full) for item in SELDOM)],
+    ids=lambda item: item[2].partition(":")[0],
+)
 def test_the_approval_of_a_study_covers_how_its_policy_is_watched(
     cli: Cli,
     paths: StatePaths,
@@ -145,6 +151,7 @@ def test_the_approval_of_a_study_covers_how_its_policy_is_watched(
     )
 
 
+@pytest.mark.full
 def test_an_approval_covers_the_guardrails_that_the_study_had_then(
     cli: Cli, paths: StatePaths, netns: Namespace, config: Path, tmp_path: Path
 ) -> None:

@@ -177,6 +177,7 @@ def test_a_search_warns_and_goes_on_where_its_proof_can_not_resolve_the_mei(
         assert "calibration  20 in" in out
 
 
+@pytest.mark.full
 def test_a_search_that_requires_readiness_ends_before_it_begins(cli: Cli, profile: Path) -> None:
     profile.write_text(TUNED.replace("WORKLOAD", NOISY))
     done = cli("tune", profile, "--require-ready", "--quiet")

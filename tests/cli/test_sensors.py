@@ -92,6 +92,7 @@ def test_a_profile_whose_sensor_can_not_be_had_is_refused(cli, profile, root, co
     assert "waits.yaml:13:" in ran.err
 
 
+@pytest.mark.full
 def test_a_run_constrained_by_a_sensor_ends_and_restores(cli, profile, sensed, host_knobs):
     ran = cli("tune", profile, env={"PATH": os.environ["PATH"]})
     assert ran.code == 3, ran.err  # swappiness does nothing to it

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 PROFILE = """
 ktune: 1
 kind: profile
@@ -29,6 +31,7 @@ search: {trials: 8, stop_after: 8, baseline_every: 4, seed: 11}
 """
 
 
+@pytest.mark.full
 def test_a_trade_of_the_front_is_proven_and_frozen(cli, netns, tmp_path):
     profile = tmp_path / "two.yaml"
     profile.write_text(PROFILE)

@@ -175,6 +175,7 @@ def test_a_search_that_can_not_be_is_refused_before_there_is_a_study(cli):
     assert cli("studies", "list", "--json").json == []
 
 
+@pytest.mark.full
 def test_a_study_of_another_kernel_is_not_continued(cli, tmp_path):
     """Half of its pairs would be from a kernel that the policy does not name."""
     profile = tmp_path / "quick.yaml"
@@ -197,6 +198,7 @@ def test_a_study_of_another_kernel_is_not_continued(cli, tmp_path):
     assert "measured on another machine: kernel 4.19.0, now" in done.err
 
 
+@pytest.mark.full
 def test_a_metric_that_fell_is_written_as_one_that_fell(cli, paths, netns, tmp_path):
     """Of a metric to minimise, 6.1 % better is 6.1 % less, in every command that prints it."""
     made = support.study(paths, better=Direction.MINIMIZE)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.evidence.t_e import log_t_e, log_t_e_of, t_statistic
 from ktune.evidence.eprocess import LAMBDAS, SymmetricE, log_sign_e, log_symmetric_e
+from tests.depth import examples
 
 ratio = st.floats(min_value=-2, max_value=2).map(lambda x: round(x, 6))
 ratios = st.lists(ratio, min_size=2, max_size=40)
@@ -71,7 +72,7 @@ def test_sign_e_grows_with_wins_and_falls_with_losses(wins: int, losses: int) ->
     assert log_sign_e(wins + 1, losses) > here > log_sign_e(wins, losses + 1)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_sign_e_is_a_martingale_under_a_fair_coin(wins: int, losses: int) -> None:
     both = (log_sign_e(wins + 1, losses), log_sign_e(wins, losses + 1))

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from benchmarks.evidence.t_e import log_t_e
 from ktune.evidence.eprocess import log_symmetric_e
 from ktune.evidence.guard import GuardRule, judge, least_pairs, too_few
+from tests.depth import examples
 from tests.evidence.simulated import NOISES, pairs_of, windows
 
 MARGIN = 0.02
 sizes = st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(sizes)
 def test_over_all_tosses_of_the_coin_the_e_process_is_fair(magnitudes: list[float]) -> None:
     every = itertools.product((1, -1), repeat=len(magnitudes))
@@ -30,7 +31,7 @@ def test_over_all_tosses_of_the_coin_the_e_process_is_fair(magnitudes: list[floa
     assert math.fsum(es) / len(es) == pytest.approx(1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(sizes, st.floats(1e-9, 1e9))
 def test_a_policy_that_is_better_than_the_margin_is_never_favoured(
     magnitudes: list[float], better_by: float

@@ -86,7 +86,7 @@ def test_a_t_test_would_not_keep_it(finalists: int) -> None:
     assert finalists * each > ALPHA
 
 
-@pytest.mark.parametrize("finalists", [1, 4])
+@pytest.mark.parametrize("finalists", [1, pytest.param(4, marks=pytest.mark.full)])
 def test_any_sizes_under_the_coin_keep_alpha(finalists: int) -> None:
     """Sizes that an adversary might choose: growing, shrinking, one in five huge, two by two."""
     rng, runs = random.Random(14), 600

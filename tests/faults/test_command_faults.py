@@ -103,7 +103,7 @@ def test_an_interrupted_study_is_resumed_by_the_command_it_named(
     assert before.holds()
 
 
-@pytest.mark.parametrize("command", ["tune", "calibrate"])
+@pytest.mark.parametrize("command", ["tune", pytest.param("calibrate", marks=pytest.mark.full)])
 def test_a_tuner_whose_guardian_is_killed_restores_and_its_scope_is_in_emergency(
     net_bench: Bench, before: Before, command: str
 ) -> None:
@@ -146,7 +146,13 @@ def test_a_knob_that_can_not_be_put_back_is_an_emergency_and_recover_ends_it(
     assert nothing_pending(net_bench)
 
 
-@pytest.mark.parametrize("command", ["tune", "apply", "rollback", "recover"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "apply",
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("tune", "rollback", "recover")),
+    ],
+)
 def test_after_both_died_status_says_so_and_the_next_writing_command_restores(
     net_bench: Bench, net: Net, before: Before, command: str
 ) -> None:
@@ -184,6 +190,7 @@ def test_commands_that_only_look_leave_a_pending_journal_alone(
     assert before.holds()
 
 
+@pytest.mark.full
 def test_the_death_of_the_tuners_whole_group_is_undone(net_bench: Bench, before: Before) -> None:
     net_bench.hook(HOLD)
     with resources.v2_cgroup() as group:
@@ -198,7 +205,13 @@ def test_the_death_of_the_tuners_whole_group_is_undone(net_bench: Bench, before:
     wait_until(lambda: nothing_pending(net_bench))
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["between-writes", "before-read-back"])
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(False, id="between-writes", marks=pytest.mark.full),
+        pytest.param(True, id="before-read-back"),
+    ],
+)
 def test_death_of_both_around_a_write_is_restored_by_recover(
     net_bench: Bench, before: Before, after: bool
 ) -> None:
@@ -216,7 +229,7 @@ def test_death_of_both_around_a_write_is_restored_by_recover(
     assert before.holds()
 
 
-@pytest.mark.parametrize("command", ["recover", "apply"])
+@pytest.mark.parametrize("command", ["recover", pytest.param("apply", marks=pytest.mark.full)])
 def test_an_apply_that_dies_with_its_guardian_before_its_record_is_undone_by_the_next_command(
     net_bench: Bench, net: Net, before: Before, command: str
 ) -> None:
@@ -238,6 +251,7 @@ def test_an_apply_that_dies_with_its_guardian_before_its_record_is_undone_by_the
     assert nothing_pending(net_bench)
 
 
+@pytest.mark.full
 def test_an_apply_that_dies_with_its_guardian_between_two_writes_is_undone(
     net_bench: Bench, net: Net, before: Before
 ) -> None:
@@ -312,6 +326,7 @@ def test_without_a_free_pid_the_run_ends_with_every_knob_back(
     assert nothing_pending(net_bench)
 
 
+@pytest.mark.full
 def test_without_a_free_pid_at_the_start_nothing_is_written(
     net_bench: Bench, before: Before
 ) -> None:
@@ -329,6 +344,7 @@ def test_without_a_free_pid_at_the_start_nothing_is_written(
 # --- calibrations ---------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_calibration_killed_while_it_switches_is_undone_and_goes_on(
     net_bench: Bench, before: Before
 ) -> None:
@@ -352,12 +368,13 @@ def test_a_calibration_killed_while_it_switches_is_undone_and_goes_on(
     assert before.holds()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "code"),
     [
-        pytest.param(signal.SIGINT, 130, marks=pytest.mark.full),
+        (signal.SIGINT, 130),
         (signal.SIGTERM, 143),
-        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.full),
+        (signal.SIGHUP, 129),
     ],
 )
 def test_a_signal_restores_and_names_the_command_that_resumes_the_calibration(
@@ -407,6 +424,7 @@ def test_a_calibration_that_runs_is_not_resumed_beside_itself(
     assert before.holds()
 
 
+@pytest.mark.full
 def test_a_search_ended_while_it_still_calibrates_goes_on_there(
     net_bench: Bench, before: Before
 ) -> None:
@@ -494,7 +512,7 @@ def test_a_state_directory_that_fills_up_ends_the_run_with_every_knob_back(
     "window",
     [
         pytest.param(3, id="under-a-candidate"),
-        pytest.param(5, id="under-the-baseline"),
+        pytest.param(5, id="under-the-baseline", marks=pytest.mark.full),
     ],
 )
 def test_a_device_that_vanishes_during_the_run_is_dropped_and_the_rest_restored(
@@ -576,6 +594,7 @@ def test_a_value_that_the_kernel_clamps_makes_its_trial_infeasible(
     assert loop.read("max_sectors_kb") == before
 
 
+@pytest.mark.full
 def test_a_value_that_the_kernel_rounds_is_searched_and_restored(
     net_bench: Bench, net: Net, before: Before
 ) -> None:
@@ -650,7 +669,7 @@ def test_a_workload_that_fails_under_a_candidate_makes_the_trial_infeasible(
     assert before.holds()
 
 
-@pytest.mark.parametrize("misdeed", ["sleep 300", "exit 7"])
+@pytest.mark.parametrize("misdeed", ["exit 7", pytest.param("sleep 300", marks=pytest.mark.full)])
 def test_a_workload_that_fails_under_the_baseline_ends_the_run(
     net_bench: Bench, before: Before, misdeed: str
 ) -> None:
@@ -733,6 +752,7 @@ def test_a_forged_journal_is_refused_and_reported(net_bench: Bench, net: Net) ->
 # --- company --------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_second_tuner_of_the_same_scope_is_turned_away(net_bench: Bench, before: Before) -> None:
     net_bench.hook(HOLD)
     first = net_bench.tune_until_hooked()

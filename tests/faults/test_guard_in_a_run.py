@@ -50,6 +50,7 @@ def test_a_foreign_write_ends_its_window_at_once(net_bench: Bench, net: Net) -> 
     assert net.read(FIN) == 66
 
 
+@pytest.mark.full
 def test_the_same_on_a_knob_of_the_host(bench: Bench, host_knobs: HostKnobs) -> None:
     host_knobs.write(SWAPPINESS, "60")
     bench.knobs = {"sysctl": {"vm.swappiness": {"range": [70, 90]}}}
@@ -82,7 +83,10 @@ def test_writing_the_same_value_ends_no_window(net_bench: Bench, net: Net) -> No
     assert running.end().code in (0, 3)
 
 
-@pytest.mark.parametrize(("choice", "said"), [("bpf", "file + BPF guard"), ("file", "file")])
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [("bpf", "file + BPF guard"), pytest.param("file", "file", marks=pytest.mark.full)],
+)
 def test_status_names_the_way_of_a_run(net_bench: Bench, choice: str, said: str) -> None:
     net_bench.hook(HOLD_ONCE)
     running = net_bench.tune_until_hooked(proxy=choice)

@@ -145,7 +145,9 @@ def test_a_signal_ends_the_watch_and_leaves_the_policy(
     assert not watched.guarded
 
 
-@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "name", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)]
+)
 def test_a_signal_in_the_middle_of_a_fork_ends_the_watch(
     watched: Watched, name: signal.Signals
 ) -> None:
@@ -225,6 +227,7 @@ def test_death_while_rolling_back_leaves_nothing_half_done(
         shutil.rmtree(watched.folder())
 
 
+@pytest.mark.full
 def test_killed_between_the_restore_and_its_records_the_policy_is_refused(
     watched: Watched,
 ) -> None:
@@ -260,6 +263,7 @@ def test_killed_between_the_verdict_and_the_restore_the_next_watch_restores(
     assert watched.run(*QUICK).code == 4
 
 
+@pytest.mark.full
 def test_killed_between_commit_and_archive_no_journal_is_left_behind(watched: Watched) -> None:
     """Somebody writes a knob; the watch puts the policy in force again, by a lease that it
     commits."""
@@ -278,6 +282,7 @@ def test_killed_between_commit_and_archive_no_journal_is_left_behind(watched: Wa
     assert watched.live == watched.baseline
 
 
+@pytest.mark.full
 def test_an_error_after_the_commit_says_that_the_policy_is_in_force(watched: Watched) -> None:
     (watched.bench.state / "watches").write_text("no folder")
     done = watched.run(*QUICK)
@@ -287,6 +292,7 @@ def test_an_error_after_the_commit_says_that_the_policy_is_in_force(watched: Wat
     assert watched.live == POLICY
 
 
+@pytest.mark.full
 def test_a_policy_that_is_not_in_force_is_shown_and_asked_about(watched: Watched) -> None:
     words = [word for word in watched.words(*IDLE) if word != "--yes"]
     done = watched.bench.run(*words)

@@ -42,6 +42,7 @@ def test_the_objects_are_what_their_sources_compile_to() -> None:
     assert build.differing() == []
 
 
+@pytest.mark.full
 def test_a_changed_source_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which(build.CLANG) is None or shutil.which(build.STRIP) is None:
         pytest.skip(f"needs {build.CLANG} and {build.STRIP}")

@@ -60,6 +60,7 @@ def built(kernel: Kernel, folder: Path, *words: str) -> str:
     return "\n".join(line for line in done.stdout.splitlines() if not OF_BTF.search(line))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("series", SERIES)
 def test_it_builds_without_a_word(series: str, tmp_path: Path) -> None:
     assert built(cached(series), tmp_path, "W=1", "PAHOLE=true") == ""

@@ -12,6 +12,7 @@ from ktune.kernel.tunable import Tunable
 from ktune.kernel.values import Value, ValueType
 from ktune.proxy.allowlist import Coupling
 from ktune.proxy.planner import Held, apply_order, restore_order, verdicts
+from tests.depth import examples
 from tests.kmod import core, plan
 
 
@@ -57,7 +58,7 @@ def knobs(draw: st.DrawFn) -> dict[str, Held]:
     }
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 @given(held=knobs(), data=st.data())
 def test_the_kernel_plans_a_restore_as_the_guardian_does(
     lib: c.CDLL, held: dict[str, Held], data: st.DataObject
@@ -75,7 +76,7 @@ def test_the_kernel_plans_a_restore_as_the_guardian_does(
     assert [list(held)[at] for at in order] == restore_order(written, held)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(held=knobs(), data=st.data())
 def test_the_kernel_orders_the_writes_of_a_part_of_the_set_as_the_guardian_does(
     lib: c.CDLL, held: dict[str, Held], data: st.DataObject

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ktune.kernel.values import ValueFormatError, ValueType, format_value, parse
 from ktune.proxy.module import device
+from tests.depth import examples
 from tests.kmod import core, plan
 
 
@@ -42,7 +43,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(kind=st.sampled_from(list(ValueType)), text=TEXTS)
 @example(kind=ValueType.BITMAP, text="f,00000000\n")
 @example(kind=ValueType.STRING, text=" \n")

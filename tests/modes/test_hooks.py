@@ -58,6 +58,7 @@ def events(told: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in told.read_text().splitlines()]
 
 
+@pytest.mark.full
 def test_a_rollback_of_a_watch_is_told(tmp_path: Path, told: Path) -> None:
     with watching(tmp_path, "{probation_pairs: 8}") as world:
         world.watch(world.source(guilty, noise=0.02))

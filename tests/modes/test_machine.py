@@ -31,6 +31,7 @@ from ktune.modes.events import (
     WatchStarted,
 )
 from ktune.modes.machine import Command, Conduct, Drift, Mode, State, Write, may, step
+from tests.depth import examples
 
 CONDUCTS = st.builds(
     Conduct,
@@ -190,7 +191,9 @@ class World(RuleBasedStateMachine):
             assert not may(self.state, Write.HOLDBACK)
 
 
-World.TestCase.settings = settings(max_examples=150, stateful_step_count=30, derandomize=True)
+World.TestCase.settings = settings(
+    max_examples=examples(150), stateful_step_count=30, derandomize=True
+)
 TestWorld = World.TestCase
 
 

@@ -272,6 +272,7 @@ def test_under_another_kernel_or_boot_the_probation_begins_again(
     assert watcher.driver.guarding.draws > 8
 
 
+@pytest.mark.full
 def test_relearning_begins_when_the_scope_is_free(world: Watching) -> None:
     world.watch(world.source(guilty, noise=0.02), dataclasses.replace(QUICK, relearn=True))
     assert world.relearned == 1

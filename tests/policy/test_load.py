@@ -13,6 +13,7 @@ from ktune.errors import ExitCode, KtuneError, UsageError
 from ktune.policy.load import load_policy, parse_policy
 from ktune.profile.errors import ProfileError
 from ktune.records.paths import StatePaths
+from tests.depth import examples
 
 from . import support
 
@@ -62,7 +63,7 @@ def test_bad_settings_of_its_watch_are_errors_with_their_place(text, watch, said
     assert said in caught.value.message
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(data=st.data())
 def test_no_single_changed_byte_is_applied(text, data):
     raw = bytearray(text.encode())
@@ -77,7 +78,7 @@ def test_no_single_changed_byte_is_applied(text, data):
         assert loaded == original  # a comment, a blank
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes_are_an_error_for_people(data):
     with pytest.raises(KtuneError):

@@ -57,7 +57,9 @@ def test_plan_knows_shipped_profiles_by_name_and_offers_the_nearest() -> None:
     assert "did you mean 'quickstart'?" in done.stderr
 
 
-@pytest.mark.parametrize(("pairs", "needed"), [(3, 10), (9, 10), (10, None)])
+@pytest.mark.parametrize(
+    ("pairs", "needed"), [(9, 10), (10, None), pytest.param(3, 10, marks=pytest.mark.full)]
+)
 def test_a_probation_that_can_find_nothing_is_named_with_its_place(
     tmp_path: Path, pairs: int, needed: int | None
 ) -> None:

@@ -14,6 +14,7 @@ from ktune.profile.host import HostFacts
 from ktune.profile.load import load_profile
 from ktune.profile.model import Profile
 from ktune.profile.yaml12 import Node
+from tests.depth import examples
 from tests.profile.examples import HERE, PARENTS
 
 HEAD = "ktune: 1\nkind: profile\nname: "
@@ -144,7 +145,7 @@ _TREES = st.recursive(
 _EMPTY = Node({}, Mark("f"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(_TREES)
 def test_merging_with_nothing_or_with_itself_changes_nothing(tree: Node) -> None:
     assert merge(tree, _EMPTY).plain() == tree.plain()
@@ -152,7 +153,7 @@ def test_merging_with_nothing_or_with_itself_changes_nothing(tree: Node) -> None
     assert merge(tree, tree).plain() == tree.plain()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(_TREES, _TREES)
 def test_what_the_upper_tree_says_counts(lower: Node, upper: Node) -> None:
     merged = merge(lower, upper)

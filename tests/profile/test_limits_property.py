@@ -22,6 +22,7 @@ from ktune.profile.plan import Plan, PlannedKnob
 from ktune.profile.resolve import resolve
 from ktune.profile.space import DimensionKind
 from ktune.profile.yaml12 import dump_yaml
+from tests.depth import examples
 
 CATALOG = load_catalog()
 NUMBERS = sorted(
@@ -83,7 +84,7 @@ def plan_of(
         return None
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(case=cases())
 def test_no_limit_of_a_plan_exceeds_the_catalogs(
     case: tuple[KnobEntry, dict[str, object], Value], small_host: HostFacts
@@ -103,7 +104,7 @@ def test_no_limit_of_a_plan_exceeds_the_catalogs(
             assert entry.accepts(value, small_host.numbers)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(case=cases())
 def test_nothing_is_proposed_outside_the_profile_or_against_its_direction(
     case: tuple[KnobEntry, dict[str, object], Value], small_host: HostFacts

@@ -13,6 +13,7 @@ from ktune.profile.errors import Mark, ProfileError
 from ktune.profile.host import HostFacts
 from ktune.profile.load import parse_profile
 from ktune.profile.yaml12 import MAX_BYTES, dump_yaml, load_yaml
+from tests.depth import examples
 from tests.profile.examples import BAD, GOOD, REFUSED
 
 CORPUS = [path.read_bytes() for path in (*GOOD, *BAD, *REFUSED)]
@@ -109,20 +110,20 @@ def _load(data: bytes, facts: HostFacts) -> None:
         str(error).encode("utf-8", "backslashreplace")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(data=st.binary(max_size=400))
 @example(data=b"ktune: 1\nkind: profile\nname: a\nvars: {a: '${vars.a}'}")
 def test_arbitrary_bytes_never_crash_the_loader(data: bytes, small_host: HostFacts) -> None:
     _load(data, small_host)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(text=st.text(alphabet="ab:-[]{}&*!|>'\"%@`#,? \n\t01.~${}<", max_size=80))
 def test_arbitrary_yaml_never_crashes_the_loader(text: str, small_host: HostFacts) -> None:
     _load(text.encode(), small_host)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(
     data=st.sampled_from(CORPUS),
     seed=st.integers(0, 2**32),
@@ -156,7 +157,7 @@ _PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(data=st.dictionaries(st.text("abc", min_size=1, max_size=5), _PLAIN, max_size=4))
 @example(data={"a": "0o17", "b": "1e3", "c": "010", "d": "on", "e": "12:30", "f": "<<", "g": 1e16})
 def test_dumped_data_loads_as_the_same(data: dict[str, object]) -> None:

@@ -23,6 +23,7 @@ from ktune.proxy.guardian.session import Session
 from ktune.proxy.journal import encode, load
 from ktune.proxy.model import Json, ProxyError, RestoreReport
 from ktune.proxy.planner import restore_order
+from tests.depth import examples
 from tests.proxy.kernel_model import (
     BATCH,
     BYTES,
@@ -156,7 +157,7 @@ def runs(draw: st.DrawFn) -> tuple[dict[str, Value], list[dict[str, Value]]]:
     return start, switches
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(runs(), st.sets(st.integers(1, 25)))
 def test_restore_reaches_the_snapshot_whatever_writes_failed(
     run: tuple[dict[str, Value], list[dict[str, Value]]], failing: set[int]
@@ -174,7 +175,7 @@ def test_restore_reaches_the_snapshot_whatever_writes_failed(
     assert not report.foreign
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(runs(), st.integers(1, 20), st.booleans(), st.integers(0, 3), st.sets(st.integers(1, 20)))
 def test_recovery_reaches_the_snapshot_from_any_point_of_death(
     run: tuple[dict[str, Value], list[dict[str, Value]]],
@@ -201,7 +202,7 @@ def test_recovery_reaches_the_snapshot_from_any_point_of_death(
     assert not report.foreign
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(runs(), st.integers(0, 12), st.booleans())
 def test_a_restore_that_is_cut_short_is_finished_by_the_next(
     run: tuple[dict[str, Value], list[dict[str, Value]]], after: int, kill_after: bool
@@ -221,7 +222,7 @@ def test_a_restore_that_is_cut_short_is_finished_by_the_next(
     assert kernel.state == start
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(runs(), st.sets(st.sampled_from(KEYS), min_size=1))
 def test_a_knob_that_will_not_go_back_is_reported_and_the_next_recovery_finishes(
     run: tuple[dict[str, Value], list[dict[str, Value]]], stuck: set[str]
@@ -248,7 +249,7 @@ ADMIN_VALUES: dict[str, Value] = {
 """Values that no run uses, so that they are recognised at the end."""
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(
     runs(),
     st.dictionaries(st.sampled_from(sorted(ADMIN_VALUES)), st.integers(0, 3), min_size=1),

@@ -71,6 +71,7 @@ def search(trials: int, seed: int, *, sd: float, spread: float) -> tuple[list[Ro
     return rows, Spent(so_far.new, so_far.again + fresh)
 
 
+@pytest.mark.full
 @given(
     st.integers(30, 250),
     st.integers(0, 2**32),

@@ -15,6 +15,7 @@ from ktune.search.projection import ProjectedSpace, place_of, value_at
 from ktune.search.space import SPECIAL_BIAS, Axis, Number, Space
 from ktune.search.study import Search
 from ktune.search.trials import Origin, ScoredTrial, VoidTrial, key_of
+from tests.depth import examples
 from tests.search.spaces import BASELINE, choice, example_space, number, spaces
 from tests.search.test_space import Drawn
 
@@ -35,7 +36,7 @@ def opened(folder: Path, seed: int = 7, dimensions: int = 2, space: Space | None
 
 
 @given(spaces(), st.integers(1, 8), st.integers(0, 2**32))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 def test_every_point_keeps_limits_and_relations(drawn: Drawn, dimensions: int, seed: int) -> None:
     space = Space(*drawn)
     projected = ProjectedSpace(space, dimensions, seed)
@@ -45,7 +46,7 @@ def test_every_point_keeps_limits_and_relations(drawn: Drawn, dimensions: int, s
 
 
 @given(spaces(), st.integers(0, 2**32))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 def test_a_place_and_its_value_agree(drawn: Drawn, seed: int) -> None:
     rng = random.Random(seed)
     for axis in Space(*drawn).axes:

@@ -322,6 +322,7 @@ def test_an_untrusted_storage_is_refused(url: str, sampler: SamplerName, code: E
     assert caught.value.exit_code is code
 
 
+@pytest.mark.full
 def test_a_database_works_as_storage(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/studies.db"
     with opened(tmp_path, storage_url=url) as search:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ktune.search.space import Space
 from ktune.search.warm import MOST, WarmRow, taken
+from tests.depth import examples
 from tests.search.spaces import example_space, spaces
 from tests.search.test_space import Drawn
 
@@ -19,7 +20,7 @@ VALUES = st.one_of(
 
 
 @given(spaces(), st.data())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_whatever_the_rows_say_only_what_fits_is_taken(drawn: Drawn, data: st.DataObject) -> None:
     space = Space(*drawn)
     keys = st.sampled_from([*space.keys, "k.fixed", "kernel.panic", "../../etc"])
