@@ -20,6 +20,7 @@ static void kt_loop_free(struct kref *ref)
 	kt_session_put(loop->session);
 	kvfree(loop->stamps);
 	mutex_destroy(&loop->lock);
+	mutex_destroy(&loop->turn);
 	kfree(loop);
 }
 
@@ -77,7 +78,7 @@ static int kt_tree_renew(struct kt_loop *loop)
 	u64 lasts_ns = 3ULL * loop->tree.sample_ms * NSEC_PER_MSEC + 2 * NSEC_PER_SEC;
 	struct ktune_lease lease = { .lasts_ns = lasts_ns };
 
-	if (!loop->tree.keeps ||
+	if (loop->tree.keeps != KTUNE_KEEPS_ON ||
 	    READ_ONCE(loop->session->deadline_ns) > ktime_get_boottime_ns() + lasts_ns)
 		return 0;
 	return kt_session_renew(loop->session, &lease);
@@ -97,6 +98,7 @@ static int kt_tree_look(struct kt_loop *loop, struct kt_reading *now)
 	loop->before = *now;
 	if (loop->looked && leaf == loop->choice.leaf)
 		return -1;
+	loop->changes += loop->looked;
 	loop->looked = true;
 	return loop->choice.leaf + 1;
 }
@@ -109,7 +111,7 @@ static long kt_tree_run(struct kt_loop *loop)
 
 	err = kt_counters_read(loop->tree.features, &now);
 	mutex_lock(&loop->lock);
-	if (!err && !loop->stop)
+	if (!err && !loop->stop && !loop->paused)
 		slot = kt_tree_look(loop, &now);
 	mutex_unlock(&loop->lock);
 	if (slot >= 0) {
@@ -133,16 +135,18 @@ static long kt_tree_run(struct kt_loop *loop)
 static void kt_loop_run(struct work_struct *work)
 {
 	struct kt_loop *loop = container_of(to_delayed_work(work), struct kt_loop, work);
-	bool stop;
+	bool stop, queued = false;
 	long wait;
 
+	mutex_lock(&loop->turn);
 	wait = loop->is_tree ? kt_tree_run(loop) : kt_schedule_run(loop);
+	mutex_unlock(&loop->turn);
 	mutex_lock(&loop->lock);
 	stop = loop->stop;
-	if (!stop && wait >= 0)
-		queue_delayed_work(kt_loops, &loop->work, wait);
+	if (!stop && wait >= 0)	/* unless a resume has, with a reference of its own */
+		queued = queue_delayed_work(kt_loops, &loop->work, wait);
 	mutex_unlock(&loop->lock);
-	if (!stop && wait >= 0)
+	if (queued)
 		return;
 	/* -ESTALE: the lease is over, and whoever ended it told the machine */
 	if (!stop && loop->error && loop->error != -ESTALE)
@@ -157,6 +161,7 @@ static struct kt_loop *kt_loop_new(struct kt_session *s)
 	if (!loop)
 		return NULL;
 	kref_init(&loop->ref);
+	mutex_init(&loop->turn);
 	mutex_init(&loop->lock);
 	INIT_DELAYED_WORK(&loop->work, kt_loop_run);
 	kt_session_get(s);
@@ -218,6 +223,34 @@ void kt_loop_stop(struct kt_loop *loop)
 	mutex_unlock(&loop->lock);
 	if (cancelled)
 		kt_loop_put(loop);
+}
+
+void kt_loop_wait(struct kt_loop *loop)
+{
+	mutex_lock(&loop->turn);
+	mutex_unlock(&loop->turn);
+}
+
+void kt_loop_pause(struct kt_loop *loop)
+{
+	mutex_lock(&loop->lock);
+	loop->paused = true;
+	mutex_unlock(&loop->lock);
+	kt_loop_wait(loop);
+}
+
+/* What was counted meanwhile is not asked about; the leaf in force returns at once. */
+void kt_loop_resume(struct kt_loop *loop)
+{
+	mutex_lock(&loop->lock);
+	if (loop->paused && !loop->stop) {
+		loop->paused = false;
+		loop->looked = false;
+		kref_get(&loop->ref);
+		if (mod_delayed_work(kt_loops, &loop->work, 0))
+			kt_loop_put(loop);	/* it was queued, with its reference */
+	}
+	mutex_unlock(&loop->lock);
 }
 
 u32 kt_loop_stamps(struct kt_loop *loop, struct ktune_stamp *to, u32 first, u32 most,

@@ -17,6 +17,7 @@ static const char *kt_reason = "not started";
 static struct kt_session *kt_holder;	/* with a reference */
 static struct kt_loop *kt_loop;		/* the holder's, with a reference */
 static struct kt_loop *kt_past;		/* the last schedule, for its stamps; ditto */
+static bool kt_resting;			/* kt_loop is a tree that is paused */
 
 static void kt_quiet_over(struct work_struct *work);
 static DECLARE_DELAYED_WORK(kt_quiet, kt_quiet_over);
@@ -110,6 +111,7 @@ static void kt_drop_loop(void)
 	else
 		kt_past = kt_loop;
 	WRITE_ONCE(kt_loop, NULL);
+	WRITE_ONCE(kt_resting, false);
 }
 
 static void kt_drop_holder(void)
@@ -208,7 +210,7 @@ int kt_modes_gate(struct kt_session *s)
 
 	if (kt_modes_in_emergency())
 		err = -EPERM;
-	else if (READ_ONCE(kt_loop) && READ_ONCE(kt_holder) == s)
+	else if (READ_ONCE(kt_loop) && !READ_ONCE(kt_resting) && READ_ONCE(kt_holder) == s)
 		err = -EBUSY;	/* the schedule or tree switches */
 	if (err)
 		kt_modes_counted(KT_N_GATED);
@@ -223,6 +225,8 @@ bool kt_modes_keeps(struct kt_session *s)
 	if (s == kt_holder && kt_state.mode == KT_RECOMMENDATION && kt_loop &&
 	    kt_loop->is_tree && kt_loop->tree.keeps) {
 		kt_drop_past();
+		kt_loop_resume(kt_loop);
+		WRITE_ONCE(kt_resting, false);
 		kt_state.conduct.stays = true;
 		kt_tell(KT_CLOSED, "user space is gone: the tree goes on");
 		kt_reason = "user space is gone: the tree goes on";
@@ -233,6 +237,13 @@ bool kt_modes_keeps(struct kt_session *s)
 	return keeps;
 }
 
+/* A tree that was to go on until now, and no longer. */
+static bool kt_lasts_with_lease(void)
+{
+	lockdep_assert_held(&kt_modes_lock);
+	return kt_loop && kt_loop->is_tree && kt_loop->tree.keeps == KTUNE_KEEPS_LEASE;
+}
+
 static enum kt_event kt_event_of(const struct kt_session *s)
 {
 	if (READ_ONCE(s->state) != KTUNE_RESTORED)
@@ -241,7 +252,7 @@ static enum kt_event kt_event_of(const struct kt_session *s)
 	case KTUNE_BY_RELEASE:
 		return kt_state.mode == KT_RECOMMENDATION ? KT_POLICY_GONE : KT_CONFIRMED;
 	case KTUNE_BY_DEADLINE:
-		return KT_EXPIRED;
+		return kt_state.unguarded && kt_lasts_with_lease() ? KT_CLOSED : KT_EXPIRED;
 	default:
 		return KT_CLOSED;
 	}
@@ -374,16 +385,61 @@ int kt_modes_loop_begin(struct kt_session *s, struct kt_loop *loop, enum kt_mode
 	return err;
 }
 
+/* This session's loop with a reference, or NULL. */
+static struct kt_loop *kt_loop_of(struct kt_session *s)
+{
+	lockdep_assert_held(&kt_modes_lock);
+	if (s != kt_holder || !kt_loop)
+		return NULL;
+	kref_get(&kt_loop->ref);
+	return kt_loop;
+}
+
 int kt_modes_loop_end(struct kt_session *s)
 {
+	struct kt_loop *loop;
+
+	mutex_lock(&kt_modes_lock);
+	loop = kt_loop_of(s);
+	if (loop)
+		kt_drop_loop();
+	mutex_unlock(&kt_modes_lock);
+	if (!loop)
+		return -ESRCH;
+	kt_loop_wait(loop);
+	kt_loop_put(loop);
+	return 0;
+}
+
+static void kt_rest(const struct kt_loop *loop, bool resting)
+{
+	mutex_lock(&kt_modes_lock);
+	if (kt_loop == loop)
+		WRITE_ONCE(kt_resting, resting);
+	mutex_unlock(&kt_modes_lock);
+}
+
+/* The session writes only between: requests are one at a time. */
+int kt_modes_tree_pause(struct kt_session *s, bool pause)
+{
+	struct kt_loop *loop;
 	int err = 0;
 
 	mutex_lock(&kt_modes_lock);
-	if (s != kt_holder || !kt_loop)
-		err = -ESRCH;
-	else
-		kt_drop_loop();
+	loop = kt_loop_of(s);
 	mutex_unlock(&kt_modes_lock);
+	if (!loop)
+		return -ESRCH;
+	if (!loop->is_tree) {
+		err = -EBADFD;
+	} else if (pause) {
+		kt_loop_pause(loop);
+		kt_rest(loop, true);
+	} else {
+		kt_rest(loop, false);
+		kt_loop_resume(loop);
+	}
+	kt_loop_put(loop);
 	return err;
 }
 

@@ -11,7 +11,8 @@
  *
  * Locks, outer first: session->calls, kt_modes_lock (the state and its holder),
  * loop->lock (one loop). session->lock is never taken under either of ours: its
- * holder may ask kt_modes_gate(), which takes none.
+ * holder may ask kt_modes_gate(), which takes none. loop->turn is outer of
+ * session->lock and of loop->lock, and is never taken under kt_modes_lock.
  */
 #ifndef KT_MODES_H
 #define KT_MODES_H
@@ -59,6 +60,8 @@ int kt_modes_told(struct kt_session *s, struct ktune_mode *asked);
 /* Start @loop where the session holds @mode; the loop is the callee's, always. */
 int kt_modes_loop_begin(struct kt_session *s, struct kt_loop *loop, enum kt_mode mode);
 int kt_modes_loop_end(struct kt_session *s);
+/* Have the session's tree rest: the session itself may write meanwhile. */
+int kt_modes_tree_pause(struct kt_session *s, bool pause);
 /* The loop under way, with a reference, or NULL. */
 struct kt_loop *kt_modes_loop(void);
 /* This session's last schedule, also one that has ended, with a reference, or NULL. */
@@ -86,8 +89,10 @@ struct kt_loop {
 	struct kref ref;
 	struct kt_session *session;	/* with a reference */
 	struct delayed_work work;	/* holds a reference while queued */
+	struct mutex turn;		/* a look and its switch are one */
 	struct mutex lock;		/* all below */
 	bool stop;
+	bool paused;			/* a tree */
 	bool is_tree;
 	int error;
 	/* a schedule */
@@ -98,6 +103,7 @@ struct kt_loop {
 	struct kt_choice choice;
 	struct kt_reading before;
 	u64 found[KTUNE_FEATURES];
+	u32 changes;			/* of the leaf */
 	bool looked;
 };
 
@@ -106,6 +112,11 @@ struct kt_loop *kt_loop_tree(struct kt_session *s, const struct ktune_tree *raw)
 void kt_loop_start(struct kt_loop *loop);
 /* Nothing is switched after a switch that is under way. Does not wait. */
 void kt_loop_stop(struct kt_loop *loop);
+/* Returns when no switch is under way. Not under kt_modes_lock. */
+void kt_loop_wait(struct kt_loop *loop);
+/* A tree neither looks nor switches; what it has chosen is remembered. */
+void kt_loop_pause(struct kt_loop *loop);
+void kt_loop_resume(struct kt_loop *loop);
 void kt_loop_put(struct kt_loop *loop);
 /* Stamps from window @first on, at most @most; how many there were. */
 u32 kt_loop_stamps(struct kt_loop *loop, struct ktune_stamp *to, u32 first, u32 most,

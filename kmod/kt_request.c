@@ -160,6 +160,10 @@ long kt_modes_ioctl(struct kt_session *s, unsigned int cmd, void __user *arg)
 		return kt_request_tree(s, arg);
 	case KTUNE_IOC_STOP:
 		return kt_request_stop(s);
+	case KTUNE_IOC_PAUSE:
+		return kt_modes_tree_pause(s, true);
+	case KTUNE_IOC_RESUME:
+		return kt_modes_tree_pause(s, false);
 	default:
 		return -ENOTTY;
 	}

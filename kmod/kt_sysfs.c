@@ -197,6 +197,8 @@ KT_OF_TREE(leaf, loop->choice.leaf);
 KT_OF_TREE(wanted, loop->choice.wanted == KT_NO_LEAF ? loop->choice.leaf :
 						       loop->choice.wanted);
 KT_OF_TREE(keeps, loop->tree.keeps);
+KT_OF_TREE(paused, loop->paused);
+KT_OF_TREE(changes, loop->changes);
 
 /* What the last look found, in the order of enum ktune_feature. */
 static ssize_t found_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
@@ -219,7 +221,7 @@ static struct kobj_attribute kt_found = __ATTR_RO(found);
 
 static struct attribute *kt_tree_attrs[] = {
 	&kt_known_attr.attr, &kt_tree_leaf.attr, &kt_tree_wanted.attr,
-	&kt_tree_keeps.attr, &kt_found.attr,
+	&kt_tree_keeps.attr, &kt_tree_paused.attr, &kt_tree_changes.attr, &kt_found.attr,
 	NULL,
 };
 

@@ -45,7 +45,7 @@ struct kt_tree {
 	__u32 sample_ms, looks;
 	__u32 features;		/* that it asks for, one bit each */
 	__u8 nodes, leaves, root, first;
-	bool keeps;
+	__u8 keeps;		/* enum ktune_keeps */
 	struct kt_node node[KTUNE_TREE_NODES];
 };
 
@@ -114,7 +114,7 @@ static inline enum kt_tree_fault kt_tree_check_head(const struct ktune_tree *raw
 	    raw->dwell_ms > KTUNE_TREE_DWELL_MS_MAX ||
 	    !raw->looks || raw->looks > KTUNE_TREE_LOOKS_MAX)
 		return KT_TREE_BAD_PACE;
-	if (raw->keeps > 1)
+	if (raw->keeps >= KTUNE_KEEPS)
 		return KT_TREE_BAD_PADDING;
 	for (i = 0; i < sizeof(raw->pad); i++)
 		if (raw->pad[i])

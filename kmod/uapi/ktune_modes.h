@@ -52,6 +52,15 @@ struct ktune_mode {
 #define KTUNE_TREE_NODES	7	/* (1 << KTUNE_TREE_DEPTH) - 1 */
 #define KTUNE_TREE_LEAVES	4
 #define KTUNE_TREE_LEAF		0x80	/* in a reference: a leaf, else a node */
+
+/* What a tree does when user space has died. */
+enum ktune_keeps {
+	KTUNE_KEEPS_NOT,	/* nothing: the lease ends */
+	KTUNE_KEEPS_ON,		/* goes on, and renews the lease itself */
+	KTUNE_KEEPS_LEASE,	/* goes on until the lease ends */
+	KTUNE_KEEPS,
+};
+
 #define KTUNE_THRESHOLD_MAX	999999999999ULL
 
 #define KTUNE_TREE_SAMPLE_MS_MIN	100
@@ -103,7 +112,7 @@ struct ktune_tree {
 	__u8 leaves;		/* leaf i is the session's slot i + 1 */
 	__u8 root;		/* a reference, as then and otherwise are */
 	__u8 first;		/* the leaf in force before the first look */
-	__u8 keeps;		/* 1: goes on adapting when user space has died */
+	__u8 keeps;		/* enum ktune_keeps */
 	__u8 pad[3];
 	struct ktune_node node[KTUNE_TREE_NODES];
 };
@@ -153,5 +162,7 @@ struct ktune_stamps {
 #define KTUNE_IOC_STAMPS	_IOWR(0xBA, 34, struct ktune_stamps)
 #define KTUNE_IOC_TREE		_IOW(0xBA, 35, struct ktune_tree)
 #define KTUNE_IOC_STOP		_IO(0xBA, 36)	/* the schedule or tree */
+#define KTUNE_IOC_PAUSE		_IO(0xBA, 40)	/* a tree: the session's to write */
+#define KTUNE_IOC_RESUME	_IO(0xBA, 41)
 
 #endif

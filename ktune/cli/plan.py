@@ -98,7 +98,7 @@ def plan_lines(plan: Plan, guardrails: Iterable[Watchability], rules: RunRules) 
     yield from _section("Guardrails", map(guardrail_line, guardrails))
     if profile.workload is not None:
         yield from _section("Kept to", rule_lines(rules))
-    yield from _section("Notes", (*plan.notes, *_polled(plan), _module(plan), *_switching(plan)))
+    yield from _section("Notes", (*plan.notes, *_polled(plan), *_module(plan), *_switching(plan)))
     yield ""
     if profile.workload is None:
         yield "No workload: this profile is for others to extend, it can't be tuned by itself."
@@ -115,14 +115,22 @@ def plan_lines(plan: Plan, guardrails: Iterable[Watchability], rules: RunRules) 
     yield "Nothing was changed."
 
 
-def _module(plan: Plan) -> str:
-    """Whether the kernel itself would restore."""
+def _module(plan: Plan) -> Iterator[str]:
+    """Whether the kernel itself would restore, and decide in a policy that adapts."""
+    from ktune.policy.deciding import uncountable
     from ktune.proxy.module.hold import module_state
 
     if plan.scope != "host":
-        return "kernel module: knobs of the host only; this scope is written by files"
-    _, said = module_state()
-    return f"kernel module: {said}"
+        yield "kernel module: knobs of the host only; this scope is written by files"
+        there = False
+    else:
+        there, said = module_state()
+        yield f"kernel module: {said}"
+    workload = plan.profile.workload
+    if workload is not None and workload.phases:
+        unless = f", unless its tree asks for {', '.join(uncountable())}" if there else ""
+        who = f"kernel{unless}" if there else "ktune watch"
+        yield f"a policy that adapts (tune --contexts) would be decided by: {who}"
 
 
 def _switching(plan: Plan) -> Iterator[str]:

@@ -6,9 +6,10 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table
-from ktune.errors import ExitCode
+from ktune.errors import ExitCode, KtuneError
 from ktune.policy.settle import settle
 from ktune.proxy.guardian.recovery import Recovery, RecoveryOutcome
+from ktune.proxy.module.modes import SYSFS, end_emergency
 from ktune.proxy.recover import pending
 from ktune.records import history, lockouts
 from ktune.records.paths import StatePaths
@@ -65,8 +66,22 @@ def _end_emergency(paths: StatePaths, *, silent: bool) -> None:
         )
         if not silent:
             say(f"emergency in {item.where} since {item.since} ended: {item.why}")
-    if not ended and not silent:
+    kernels = _end_kernels()
+    if kernels and not silent:
+        say("the kernel module's emergency ended")
+    if not (ended or kernels or silent):
         say("there is no emergency")
+
+
+def _end_kernels() -> bool:
+    """The kernel module has a mode of its own."""
+    try:
+        return end_emergency()
+    except OSError as error:
+        raise KtuneError(
+            f"the kernel module's emergency could not be ended: {error.strerror}",
+            hint=f"as root: echo idle > {SYSFS}/mode",
+        ) from error
 
 
 def report_recoveries(recoveries: Sequence[Recovery], *, silent: bool) -> int:

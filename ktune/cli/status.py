@@ -16,6 +16,7 @@ from ktune.policy.guarded import guard_state
 from ktune.policy.persisted import PersistedPolicy, list_persisted
 from ktune.policy.stack import EntryState, StackEntry, UnreadableEntry
 from ktune.proxy.journal import JournalState
+from ktune.proxy.module.modes import tree_leaf
 from ktune.proxy.recover import PendingJournal, pending
 from ktune.records.codec import RecordError, encode
 from ktune.records.lockouts import Lockout, read_lockouts
@@ -168,6 +169,8 @@ def _watch_lines(record: WatchRecord) -> Iterator[str]:
     if record.leaf:
         switches = f"{record.switches} switches so far"
         yield f"  adapts: {record.leaf} since {record.leaf_since}, {switches}"
+        if record.decided_by:
+            yield f"  decided by: {record.decided_by}{_kernel_leaf(record)}"
     yield from (f"  {line}" for line in record.evidence)
     if record.watched_s > 0:
         share = record.baseline_s / record.watched_s
@@ -175,6 +178,13 @@ def _watch_lines(record: WatchRecord) -> Iterator[str]:
     if record.alerts:
         last = record.alerts[-1]
         yield f"  last alert, {last.at}: {last.text}"
+
+
+def _kernel_leaf(record: WatchRecord) -> str:
+    """What the kernel has chosen since the watch looked."""
+    leaf = tree_leaf() if record.watching and record.decided_by == "kernel" else None
+    known = leaf is not None and leaf < len(record.leaves)
+    return f" (now: {record.leaves[leaf]})" if known and leaf is not None else ""
 
 
 def _persisted_line(item: PersistedPolicy) -> str:

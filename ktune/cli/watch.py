@@ -22,6 +22,7 @@ from ktune.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from ktune.modes.watch.spec import WatchSpec
     from ktune.modes.watch.subject import Subject, WatchOptions
+    from ktune.policy.deciding import Decider
     from ktune.policy.model import PolicyDocument
 
 _LEAST_INTERVAL_S = 0.1
@@ -159,10 +160,18 @@ def _dry_run(args: Namespace, options: WatchOptions) -> int:
     if args.json:
         from ktune.records.codec import encode
 
-        print_json({"in_force": subject.entry is not None, "spec": encode(spec)})
+        decider = _decider(subject, options)
+        print_json(
+            {
+                "in_force": subject.entry is not None,
+                "spec": encode(spec),
+                "decided_by": None if decider is None else decider.text,
+            }
+        )
     else:
         _show(spec, in_force=subject.entry is not None)
         _show_leaves(subject.plan.checked.policy.document)
+        _show_decider(subject, options)
         if subject.condemned is not None:
             say(f"would be rolled back: a watch decided so and died: {subject.condemned.why}")
         say("dry run: nothing was changed")
@@ -197,6 +206,35 @@ def _show(spec: WatchSpec, *, in_force: bool) -> None:
         warn(f"warning: watch.probation_pairs: {why}; such a probation does not allow --persist")
     if spec.unpaired:
         say(f"no pairs: {', '.join(spec.unpaired)} can't be switched for a window; alerts only")
+
+
+def _decider(subject: Subject, options: WatchOptions) -> Decider | None:
+    """Who would choose among the leaves; None: the policy does not adapt."""
+    from ktune.policy.deciding import foreseen
+
+    contexts = subject.plan.checked.policy.document.contexts
+    if contexts is None:
+        return None
+    return foreseen(contexts.parsed_tree, options.proxy, on_host=subject.plan.scope.is_host)
+
+
+def _show_decider(subject: Subject, options: WatchOptions) -> None:
+    from ktune.modes.watch.adaptive import kernel_tree_of
+    from ktune.profile.units import format_duration
+
+    decider = _decider(subject, options)
+    if decider is None:
+        return
+    say(f"decided by: {decider.text}")
+    checked = subject.plan.checked
+    alone_s = kernel_tree_of(checked, baseline_on_death=options.baseline_on_death).alone_s
+    if alone_s and decider.is_kernel:
+        say(
+            f"when user space dies: goes on adapting for {format_duration(alone_s)}, "
+            "then the baseline returns"
+        )
+    else:
+        say("when user space dies: the baseline returns at once")
 
 
 def _show_leaves(document: PolicyDocument) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ktune.policy.tree import MAX_DEPTH, MAX_LEAVES, Question, Switching, Tree, leaves
 from ktune.profile.features import FEATURES
+from ktune.proxy.module.modes import Keeps
 
 VERSION = 1
 _LEAF = 0x80
@@ -28,8 +29,8 @@ class KernelPace:
 
     sample_s: float
     switching: Switching
-    keeps: bool = False
-    """Goes on adapting when user space has died; else the baseline returns."""
+    keeps: Keeps = Keeps.NOT
+    """When user space has died."""
 
 
 def kernel_tree(tree: Tree, names: Sequence[str], first: str, pace: KernelPace) -> bytes:

@@ -56,3 +56,9 @@ class ContextSettings(Model):
         "otherwise than now.",
         examples=["10%"],
     )
+    alone_for: Annotated[Duration, Field(ge=0, le=82800)] = Field(
+        default=0.0,
+        description="When user space dies, a policy that the kernel module switches goes on "
+        "adapting for so long, then the baseline returns; 0s: it returns at once.",
+        examples=["10m"],
+    )

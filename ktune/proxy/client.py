@@ -185,8 +185,8 @@ class Lease:
             self.release()
 
     def ask(self, request: Json) -> Json:
-        """A request that has a module of its own (`proxy.schedule`). Raises RefusedError,
-        LeaseLost."""
+        """A request that has a module of its own (`proxy.schedule`, `proxy.tree`). Raises
+        RefusedError, LeaseLost."""
         return self._ask(request)
 
     def _ask(self, request: Json) -> Json:

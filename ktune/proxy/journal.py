@@ -78,6 +78,8 @@ class JournalState:
     """By which way its writes went."""
     scheduled: int = 0
     """Pairs between which the kernel switches now."""
+    adapts: bool = False
+    """The kernel follows a tree for it."""
     damaged: bool = False
     """The tail is missing or unreadable: every knob counts as an unacknowledged intent."""
 
@@ -129,6 +131,14 @@ def schedule_record(candidate_first: Sequence[bool], window_s: float) -> Json:
     """The kernel switches from here on, by these coins; none: no more."""
     coins = "".join("1" if first else "0" for first in candidate_first)
     return {"type": "schedule", "coins": coins, "window_s": window_s}
+
+
+def tree_record(values: dict[str, list[Value]]) -> Json:
+    """What the kernel may put in force by itself from here on."""
+    return {
+        "type": "tree",
+        "values": {key: [value_to_json(item) for item in items] for key, items in values.items()},
+    }
 
 
 def observed_record(values: dict[str, Value | None], *, wrote: str | None) -> Json:
@@ -252,6 +262,13 @@ def _replay(state: JournalState, record: Json, allowlist: Allowlist) -> None:
                 item.observed = value_from_json(item.tunable.type, raw)
                 if record["wrote"] in (key, None):
                     item.pending = False
+        case "tree":
+            state.adapts = True
+            for key, raws in record["values"].items():
+                item = state.held[key]
+                item.also = tuple(value_from_json(item.tunable.type, raw) for raw in raws)
+                if key not in state.written:
+                    state.written.append(key)
         case "foreign":
             state.held[record["key"]].foreign = True
         case "schedule":

@@ -43,6 +43,8 @@ class Held:
     kernel_moves: bool = False
     zero_unwritable: bool = False
     couplings: tuple[Coupling, ...] = ()
+    also: tuple[Value, ...] = ()
+    """What the kernel may have put there for us since."""
 
     @property
     def expected(self) -> Value:
@@ -62,7 +64,7 @@ def verdict(held: Held, live: Value | None, *, pending: bool | None = None) -> V
     if held.foreign:
         return Verdict.FOREIGN
     unsure = held.pending if pending is None else pending
-    if live == held.observed or unsure or held.kernel_moves:
+    if live == held.observed or live in held.also or unsure or held.kernel_moves:
         return Verdict.RESTORE
     return Verdict.FOREIGN
 

@@ -17,6 +17,7 @@ from ktune.proxy.allowlist import load_allowlist
 from ktune.proxy.guardian.recovery import Recovery, RecoveryOutcome
 from ktune.proxy.journal import JournalError, JournalState, JournalStatus, is_held, load
 from ktune.proxy.launch import run_recovery
+from ktune.proxy.module import modes
 from ktune.proxy.storage import ProxyPaths, archive, journals
 
 _GUARDIAN_GRACE_S = 10.0
@@ -67,6 +68,13 @@ def inspect(path: Path) -> PendingJournal:
     if state.header.boot_id != boot_id():
         why = "from another boot: the restart has reset its knobs"
         return PendingJournal(path, JournalCondition.OTHER_BOOT, why, state)
+    left_s = modes.alone_s() if state.adapts else None
+    if left_s is not None:
+        why = (
+            f"run {state.header.run_id} is gone; the kernel goes on adapting for {left_s:.0f} s, "
+            "then the baseline returns"
+        )
+        return PendingJournal(path, JournalCondition.PENDING, why, state)
     why = f"run {state.header.run_id} ended without restoring {counted(len(state.held), 'knob')}"
     return PendingJournal(path, JournalCondition.PENDING, why, state)
 

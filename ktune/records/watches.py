@@ -66,6 +66,10 @@ class WatchRecord:
     leaf_since: str = ""
     switches: int = 0
     """Between leaves, over the whole watch."""
+    decided_by: str = ""
+    """Who chooses among the leaves: `kernel`, or `ktune watch (why)`."""
+    leaves: tuple[str, ...] = ()
+    """By their number in the kernel."""
     runner: Runner | None = None
 
     @property

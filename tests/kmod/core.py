@@ -114,7 +114,7 @@ class Tree(c.Structure):
         ("leaves", c.c_uint8),
         ("root", c.c_uint8),
         ("first", c.c_uint8),
-        ("keeps", c.c_bool),
+        ("keeps", c.c_uint8),
         ("node", Node * NODES),
     )
 

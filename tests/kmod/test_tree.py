@@ -204,7 +204,7 @@ MALFORMED = (
     ("dwell_ms", 86400001, TreeFault.BAD_PACE),
     ("looks", 0, TreeFault.BAD_PACE),
     ("looks", 1001, TreeFault.BAD_PACE),
-    ("keeps", 2, TreeFault.BAD_PADDING),
+    ("keeps", 3, TreeFault.BAD_PADDING),
     ("pad", 1, TreeFault.BAD_PADDING),
     ("node.then", 0, TreeFault.BAD_REFERENCE),
     ("node.otherwise", 0x7F, TreeFault.BAD_REFERENCE),

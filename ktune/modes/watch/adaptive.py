@@ -21,6 +21,7 @@ from ktune.measure.fingerprint import Fingerprint
 from ktune.measure.fingerprinted import taken
 from ktune.measure.window import Poll, Validity, WindowResult, WindowSource
 from ktune.modes.source import window_source
+from ktune.modes.watch.kernel_holder import KernelSays, KernelTree
 from ktune.modes.watch.spec import WatchSpec
 from ktune.policy.check import CheckedPolicy
 from ktune.policy.model import PolicyContexts
@@ -29,6 +30,7 @@ from ktune.profile.model import Profile
 from ktune.profile.phases import in_phase
 
 Look = Callable[[], Mapping[str, int]]
+Kernel = Callable[[], KernelSays | None]
 """The features since the last look."""
 
 
@@ -42,12 +44,27 @@ class Adaptive:
     sample_s: float
     look: Look
     chosen: Chosen
+    kernel: Kernel = lambda: None
+    """What the kernel has chosen, where it does."""
     clock_s: Callable[[], float] = time.monotonic
     due_s: float = -math.inf
     """Next look, on the clock."""
     fresh: bool = False
     """Has there been a look since the last pair? Pairs that follow each other closely must not
     keep the tree from being asked."""
+
+    def followed(self) -> KernelSays | None:
+        """The kernel's choice, which is in force already; None: it is for us to choose. Raises
+        KtuneError."""
+        says = self.kernel()
+        if says is None:
+            return None
+        now_s = self.clock_s()
+        self.fresh = says.looked
+        self.due_s = math.inf if says.looked else now_s + self.sample_s
+        if says.leaf != self.chosen.leaf:
+            self.chosen = Chosen(says.leaf, now_s)
+        return says
 
     def wanted(self) -> str | None:
         """Look, if it is time: the leaf to switch to, or None. Raises KtuneError."""
@@ -135,6 +152,19 @@ def begun(checked: CheckedPolicy, look: Look) -> Adaptive:
         sample_s=contexts.sample,
         look=look,
         chosen=Chosen(contexts.first, -math.inf),
+    )
+
+
+def kernel_tree_of(checked: CheckedPolicy, *, baseline_on_death: bool) -> KernelTree:
+    """The tree as the kernel is given it."""
+    contexts = _contexts(checked)
+    return KernelTree(
+        tree=contexts.parsed_tree,
+        leaves=checked.leaves,
+        first=contexts.first,
+        sample_s=contexts.sample,
+        switching=Switching(contexts.dwell, contexts.looks, contexts.hysteresis),
+        alone_s=0.0 if baseline_on_death else contexts.alone_for,
     )
 
 

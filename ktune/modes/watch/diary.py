@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -96,9 +96,14 @@ class Diary:
         """Where the tests stand."""
         self._save(guarding=encode(guarding), evidence=evidence)
 
-    def leaf(self, name: str, *, switched: bool) -> None:
-        """The assignment of an adaptive policy that is in force from now on."""
-        switches = self.record.switches + switched
+    def decided_by(self, who: str, leaves: Iterable[str]) -> None:
+        """Who chooses among the leaves."""
+        self._save(decided_by=who, leaves=tuple(leaves))
+
+    def leaf(self, name: str, *, switches: int) -> None:
+        """The assignment of an adaptive policy that is in force from now on, and how often it has
+        changed since the last time."""
+        switches += self.record.switches
         self._save(leaf=name, leaf_since=clock.now(), switches=switches)
 
     def alert(self, text: str) -> None:

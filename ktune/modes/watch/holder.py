@@ -20,6 +20,7 @@ from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
 from ktune.modes.watch.spec import WatchSpec
 from ktune.policy import stack
+from ktune.policy.deciding import Decider
 from ktune.policy.guarded import listener
 from ktune.policy.live import read_live
 from ktune.policy.rollback import roll_back
@@ -54,6 +55,8 @@ class Holder(Protocol):
     """Keeps the policy in force. `spec` is what it keeps: knobs that others took over leave it."""
 
     spec: WatchSpec
+    decider: Decider
+    """Who chooses among the leaves of a policy that adapts."""
 
     def holdback(self) -> AbstractContextManager[Lease]:
         """A context: its lease may switch between baseline and policy; afterwards the policy.
@@ -92,6 +95,7 @@ class CommittedHolder:
         self, spec: WatchSpec, entry: StackEntry, paths: StatePaths, proxy: ProxyChoice
     ) -> None:
         self.spec = spec
+        self.decider = Decider("the policy is committed")
         self._proxy = proxy
         self._listener = None if proxy is ProxyChoice.FILE else listener(entry, paths)
         self._entry = entry
@@ -182,9 +186,12 @@ class CommittedHolder:
 class LeasedHolder:
     """A policy held by the watcher's own lease."""
 
-    def __init__(self, lease: Lease, spec: WatchSpec, *, deadline_s: float) -> None:
+    def __init__(
+        self, lease: Lease, spec: WatchSpec, *, deadline_s: float, decider: Decider | None = None
+    ) -> None:
         self._lease = lease
         self.spec = spec
+        self.decider = decider or Decider("it was not asked for")
         self._deadline_s = deadline_s
 
     @contextmanager

@@ -15,9 +15,10 @@ from ktune.measure.guardrails.levels import with_levels
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.modes.settings import guardrails_of
 from ktune.modes.source import window_source
-from ktune.modes.watch.adaptive import Adaptive, Restful, adapting
+from ktune.modes.watch.adaptive import Adaptive, Restful, adapting, kernel_tree_of
 from ktune.modes.watch.diary import open_diary
 from ktune.modes.watch.holder import LEASE_S, CommittedHolder, Holder, LeasedHolder
+from ktune.modes.watch.kernel_holder import KernelHolder
 from ktune.modes.watch.spec import WatchSpec
 from ktune.modes.watch.subject import (
     Subject,
@@ -33,11 +34,12 @@ from ktune.policy.apply import (
     apply,
     entry_in_force,
 )
+from ktune.policy.deciding import decider_of
 from ktune.policy.rollback import roll_back
 from ktune.policy.settle import settle
 from ktune.policy.stack import StackEntry
 from ktune.policy.tuners import refuse_beside_others
-from ktune.proxy.client import LeaseRequest, open_lease
+from ktune.proxy.client import Lease, LeaseRequest, open_lease
 from ktune.proxy.locks import scope_lock
 from ktune.proxy.model import LeaseTunable
 from ktune.proxy.pause import PauseDoor
@@ -105,6 +107,8 @@ def _watch(
         with _measuring(subject) as (adaptive, source):
             with_levels(guardrails, subject.profile, source, always=True)
             with holding(subject, options, paths) as (holder, in_force):
+                if adaptive is not None and isinstance(holder, KernelHolder):
+                    adaptive.kernel = holder.says
                 held = _Held(holder, in_force, guardrails, adaptive, source)
                 return _run(subject, options, paths, observe, held)
 
@@ -190,7 +194,7 @@ def holding(
             knobs = tuple(
                 replace(knob, baseline=lease.originals[knob.tunable.key]) for knob in spec.knobs
             )
-            yield LeasedHolder(lease, replace(spec, knobs=knobs), deadline_s=deadline_s), False
+            yield _leased(subject, options, lease, replace(spec, knobs=knobs), deadline_s), False
         return
     entry = subject.entry or apply(
         plan,
@@ -202,6 +206,20 @@ def holding(
     )
     spec = spec_of(subject, applied_knobs(entry), stays=True)
     yield CommittedHolder(spec, entry, paths, options.proxy), True
+
+
+def _leased(
+    subject: Subject, options: WatchOptions, lease: Lease, spec: WatchSpec, deadline_s: float
+) -> Holder:
+    """By a lease; the kernel follows the tree of a policy that adapts, where it can."""
+    if not subject.adapts:
+        return LeasedHolder(lease, spec, deadline_s=deadline_s)
+    checked = subject.plan.checked
+    tree = kernel_tree_of(checked, baseline_on_death=options.baseline_on_death)
+    decider = decider_of(tree.tree, lease.standing)
+    if decider.is_kernel:
+        return KernelHolder(lease, spec, tree, deadline_s=deadline_s)
+    return LeasedHolder(lease, spec, deadline_s=deadline_s, decider=decider)
 
 
 @contextmanager

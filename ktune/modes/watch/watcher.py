@@ -43,6 +43,7 @@ from ktune.modes.watch.guarding import (
 from ktune.modes.watch.holdback import HeldBack, PairMeter
 from ktune.modes.watch.holder import Holder
 from ktune.modes.watch.interrupts import Heard
+from ktune.modes.watch.kernel_holder import KernelSays
 from ktune.modes.watch.liveness import Liveness
 from ktune.modes.watch.spec import WatchSpec
 from ktune.modes.watch.tenancy import Lock, Tenancy
@@ -143,7 +144,8 @@ class Watcher:
         self.driver.note_tests()
         if self.adaptive is not None:
             self.adaptive.discard()
-            self.diary.leaf(self.adaptive.chosen.leaf, switched=False)
+            self.diary.leaf(self.adaptive.chosen.leaf, switches=0)
+            self._decided_by(self.adaptive)
         while not self.driver.over:
             self._wait()
             self._noted.check()
@@ -232,6 +234,10 @@ class Watcher:
         if self.adaptive is None or self.driver.over or not may(self._state, Write.POLICY):
             return
         try:
+            says = self.adaptive.followed()
+            if says is not None:
+                self._kernel_chose(self.adaptive, says)
+                return
             leaf = self.adaptive.wanted()
             if leaf is None:
                 return
@@ -240,8 +246,20 @@ class Watcher:
         except KtuneError as error:
             self._told(LeaseFailed(error.message))
             return
-        self.diary.leaf(leaf, switched=True)
+        self.diary.leaf(leaf, switches=1)
         self.observe(Note(f"switched to {leaf}"))
+
+    def _kernel_chose(self, adaptive: Adaptive, says: KernelSays) -> None:
+        """It is in force already."""
+        if says.changes:
+            self.holder.spec = adaptive.spec_of(self.spec)
+            self.diary.leaf(says.leaf, switches=says.changes)
+            self.observe(Note(f"the kernel switched to {says.leaf}"))
+
+    def _decided_by(self, adaptive: Adaptive) -> None:
+        who = self.holder.decider.text
+        self.diary.decided_by(who, adaptive.leaves)
+        self.observe(Note(f"decided by: {who}"))
 
     # -- pairs -------------------------------------------------------------------------------
 

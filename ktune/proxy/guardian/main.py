@@ -75,9 +75,11 @@ class Guardian:
                 self._wait_for_request()
                 self._answer(self._channel.receive())
         except ChannelClosed:
-            self._session.release()
+            if not self._session.leave():
+                self._session.release()
         except Interrupted as reason:
-            self._end("ended", f"the lease is over: {reason}")
+            if self._signalled or not self._session.leave():
+                self._end("ended", f"the lease is over: {reason}")
         except OSError as error:
             self._end("journal", f"the journal can't be written: {error.strerror or error}")
         finally:
@@ -115,6 +117,10 @@ class Guardian:
                 return session.schedule_stamps(request)
             case "schedule_stop":
                 return session.schedule_stop(request)
+            case "tree_start":
+                return session.tree_start(request)
+            case "tree_pause" | "tree_resume" | "tree_state":
+                return session.tree(request)
             case "commit":
                 return session.commit(request)
             case "release":

@@ -17,6 +17,7 @@ from ktune.proxy.actuator import KnobFiles, restore
 from ktune.proxy.allowlist import check_file, load_allowlist
 from ktune.proxy.journal import JournalError, JournalState, JournalStatus, encode, load
 from ktune.proxy.model import Json, ProxyError, RestoreReport
+from ktune.proxy.module import modes
 
 
 class RecoveryOutcome(StrEnum):
@@ -86,6 +87,8 @@ def recover_journal(path: str, namespace: NamespaceRef | None, *, committed: boo
         refused = _reach_scope(state, namespace)
         if refused is not None:
             return Recovery(path, *refused, run_id=run_id)
+        if state.adapts:
+            _end_tree()
         report = restore(state.held, KnobFiles(), written=state.written)
         _record(fd, report)
     finally:
@@ -125,6 +128,15 @@ def _reach_scope(
     except ProxyError as error:
         return RecoveryOutcome.REFUSED, str(error)
     return None
+
+
+def _end_tree() -> None:
+    """The kernel may still follow a tree for this journal: it restores first, and no longer
+    switches."""
+    try:
+        modes.end_alone()
+    except OSError as error:  # what it still does is then found in the knobs
+        print(f"ktune: the kernel's tree could not be ended: {error}", file=sys.stderr)
 
 
 def _record(fd: int, report: RestoreReport) -> None:

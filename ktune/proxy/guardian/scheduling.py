@@ -33,8 +33,8 @@ class CantSchedule(Exception):
 
 @dataclass(frozen=True)
 class Look:
-    """One knob under a schedule, read in one go: `expected` is what the kernel last saw there,
-    `foreign` that it has found somebody else's value."""
+    """One knob under a schedule or a tree, read in one go: `expected` is what the kernel last
+    saw there, `foreign` that it has found somebody else's value."""
 
     expected: Value
     live: Value | None
@@ -118,9 +118,9 @@ class Scheduling:
         if not self.on or number is None:
             return None
         now, item = self._device.knob(number), self._held[key]
-        seen = _parsed(item, now.seen)  # empty before the first write
+        seen = parsed(item, now.seen)  # empty before the first write
         expected = item.original if seen is None else seen
-        return Look(expected, _parsed(item, now.live), now.foreign)
+        return Look(expected, parsed(item, now.live), now.foreign)
 
     def end(self, keys: Iterable[str]) -> dict[str, Look]:
         """End it; the originals are in force. Says what is so of `keys` then."""
@@ -140,8 +140,8 @@ class Scheduling:
         return device
 
 
-def _parsed(item: Held, text: str) -> Value | None:
-    """None: nothing was read."""
+def parsed(item: Held, text: str) -> Value | None:
+    """A text of the kernel's; None: nothing was read."""
     try:
         return parse(item.tunable.type, text)
     except ValueFormatError:

@@ -15,6 +15,7 @@ from ktune.kernel.values import Value
 from ktune.proxy.actuator import KnobAccess, reach, restore
 from ktune.proxy.allowlist import Allowlist, Rule, check_file, check_limits, check_request
 from ktune.proxy.backends import ProxyChoice, Standing
+from ktune.proxy.guardian.following import CantFollow, Following
 from ktune.proxy.guardian.guarding import LeaseGuard
 from ktune.proxy.guardian.scheduling import CantSchedule, Scheduling
 from ktune.proxy.journal import (
@@ -25,6 +26,7 @@ from ktune.proxy.journal import (
     observed_record,
     original_record,
     schedule_record,
+    tree_record,
 )
 from ktune.proxy.journal_writer import JournalWriter, sync_folder
 from ktune.proxy.model import (
@@ -89,6 +91,7 @@ class Session:
         self._registration: str | None = None
         self._heard: set[str] = set()
         self._schedule = Scheduling(self._module)
+        self._tree = Following(self._module)
         self.journal: JournalWriter | None = None
         self.deadline_s: float | None = None
         self.finished = False
@@ -117,7 +120,9 @@ class Session:
     def apply(self, request: Json) -> Json:
         """Switch by difference: named knobs to their values, the others to their originals (one
         that vanished and is not named any more needs nothing and is not reported). A schedule
-        ends."""
+        ends; a tree has to rest first."""
+        if self._tree.at_work:
+            raise ProxyError("protocol", "the kernel follows a tree: have it rest first")
         self.schedule_stop({})
         targets = self._targets(request["assignment"])
         lease_s = self._lease_seconds(request)
@@ -125,8 +130,7 @@ class Session:
         foreign = self._witness_foreign(live)
         named = request["assignment"]
         wanted = without_foreign(targets, self._held)
-        self._module.lasts(lease_s)
-        self.deadline_s = boottime_s() + lease_s
+        self._lasts(lease_s)
         results: dict[str, WriteResult] = {}
         for _ in range(_ROUNDS):
             differing = self._differing(wanted, results, live)
@@ -160,9 +164,7 @@ class Session:
     def renew(self, request: Json) -> Json:
         """Move the deadline."""
         if self.deadline_s is not None:
-            lease_s = self._lease_seconds(request)
-            self._module.lasts(lease_s)
-            self.deadline_s = boottime_s() + lease_s
+            self._lasts(self._lease_seconds(request))
         return {}
 
     def schedule(self, request: Json) -> Json:
@@ -201,6 +203,53 @@ class Session:
             self._record_schedule([], 0.0)
         return {}
 
+    def tree_start(self, request: Json) -> Json:
+        """Have the kernel follow a tree between assignments of the lease."""
+        if self._tree.on:
+            raise ProxyError("protocol", "the kernel follows a tree of this lease already")
+        tree = bytes.fromhex(request["tree"])
+        leaves = []
+        for raw in request["leaves"]:
+            targets = self._targets(raw)
+            leaves.append({key: targets[key] for key in raw})
+        alone_s, lease_s = float(request["alone_s"]), self._lease_seconds(request)
+        if not 0 <= alone_s < MAX_LEASE_S:
+            raise ProxyError("protocol", f"a tree can't go on alone for {alone_s} s")
+        try:
+            self._tree.check([key for leaf in leaves for key in leaf])
+            self._tree.alone_s = alone_s
+            self._lasts(lease_s)
+            self._record_tree(leaves)
+            self._tree.start(tree, leaves, self._held)
+        except CantFollow as why:
+            return {"refused": str(why)}
+        return {"refused": ""}
+
+    def tree(self, request: Json) -> Json:
+        """Have it rest or go on; what it has chosen."""
+        match request["op"]:
+            case "tree_pause":
+                self._tree.pause()
+            case "tree_resume":
+                self._tree.resume()
+        state = self._tree.state()
+        self._adopt()
+        foreign = {
+            key: value_to_json(self._access.read(held.tunable))
+            for key, held in self._held.items()
+            if held.foreign and key in self._limits
+        }
+        return {**state, "foreign": foreign}
+
+    def leave(self) -> bool:
+        """User space is gone. A tree that outlives it goes on in the kernel until its lease ends,
+        and the journal stays: whoever recovers ends the tree. False: nothing does."""
+        if self.finished or not self._tree.outlives or self.journal is None:
+            return False
+        self.journal.append({"type": "left", "at": _now()}, durable=False)
+        self.finished = True
+        return True
+
     def check(self, _: Json) -> Json:
         """Live values against what was last observed."""
         return {"foreign": [item.to_json() for item in self._witness_foreign({})]}
@@ -219,6 +268,8 @@ class Session:
         if self.journal is None:
             raise ProxyError("protocol", "no lease is open")
         self.schedule_stop({})
+        if self._tree.on:
+            raise ProxyError("protocol", "a lease whose tree the kernel follows can't be committed")
         note = {str(key): str(value) for key, value in request["note"].items()}
         self._module.commit()  # before the record: dying in between leaves an open journal
         self._wait(
@@ -341,6 +392,11 @@ class Session:
                 full[key] = item.original
         return full
 
+    def _lasts(self, lease_s: float) -> None:
+        """The guardian's deadline; the kernel's is later where its tree may go on alone."""
+        self._module.lasts(max(lease_s, self._tree.alone_s))
+        self.deadline_s = boottime_s() + lease_s
+
     def _lease_seconds(self, request: Json) -> float:
         seconds = float(request["lease_s"])
         if not 0 < seconds <= MAX_LEASE_S:
@@ -408,6 +464,30 @@ class Session:
             raise ProxyError("protocol", "no lease is open")
         self.journal.append(schedule_record(coins, window_s), durable=False)
 
+    def _record_tree(self, leaves: Iterable[Mapping[str, Value]]) -> None:
+        """What the kernel may put in force by itself, before it can."""
+        if self.journal is None:
+            raise ProxyError("protocol", "no lease is open")
+        for key in self._limits:
+            if key not in self._written:
+                self._written.append(key)
+        values = {key: [leaf[key] for leaf in leaves if key in leaf] for key in self._limits}
+        self._wait(self.journal, self.journal.append(tree_record(values), durable=True))
+
+    def _adopt(self) -> None:
+        """What the kernel's tree has put in force counts as ours, on record too; what it has found
+        to be somebody else's does not."""
+        seen: dict[str, Value | None] = {}
+        for key, found in self._tree.all_seen().items():
+            held = self._held[key]
+            if found.foreign and not held.foreign:
+                self._foreign(ForeignWrite(key, found.expected, found.live), kept=True)
+            elif not held.foreign and held.expected != found.expected:
+                seen[key] = found.expected
+        if seen:
+            self._observe(seen, wrote=None)
+        self._witness_foreign({})
+
     def _acknowledge(self, result: WriteResult) -> None:
         """After one write: what it and its coupled knobs read now. A knob that hangs together
         with no other goes on record with the rest of its intent: until then its intent alone says
@@ -448,7 +528,7 @@ class Session:
             item = self._held[key]
             if item.foreign or item.kernel_moves:
                 continue
-            look = self._schedule.look(key)
+            look = self._schedule.look(key) or self._tree.look(key)
             if look is None:
                 live = self._access.read(item.tunable)
             else:

@@ -259,7 +259,7 @@ _SAID = {
     errno.ENOENT: f"it is not loaded ({DEVICE} is missing)",
     errno.ENXIO: "it is being unloaded",
     errno.EACCES: "only root may use it",
-    errno.EPERM: "it needs CAP_SYS_ADMIN, or refuses every lease in an emergency",
+    errno.EPERM: "it needs CAP_SYS_ADMIN, or is in an emergency (`ktune recover --end-emergency`)",
     errno.EXDEV: "it holds knobs of the host only, not of a network namespace",
     errno.EMFILE: "it holds as many sessions as it can",
     errno.EBUSY: "another session of it holds one of the knobs",

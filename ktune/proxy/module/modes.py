@@ -7,7 +7,9 @@ which the kernel switches between baseline and candidate, or a tree by which it 
 from __future__ import annotations
 
 import fcntl
+import os
 import struct
+import time
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +21,15 @@ from ktune.proxy.module.device import Device
 SYSFS = Path("/sys/kernel/ktune")
 WINDOWS_MAX = 4096
 SCHEDULE_VERSION = 1
+_PATIENCE_S = 10.0
+"""A restore that takes longer goes on; whoever waits has a look at the knobs by itself."""
 
 _MODE = struct.Struct("=8I")
 _SCHEDULE = struct.Struct(f"=4I{WINDOWS_MAX // 64}Q")
 _STAMP = struct.Struct("=3QIBB2x")
 _STAMPS = struct.Struct("=IIQII")
-_TREE_BYTES = 248
+TREE_BYTES = 248
+_KEEPS_AT = 20
 
 
 def _request(direction: int, number: int, size: int) -> int:
@@ -34,8 +39,10 @@ def _request(direction: int, number: int, size: int) -> int:
 IOC_MODE = _request(3, 32, _MODE.size)
 IOC_SCHEDULE = _request(1, 33, _SCHEDULE.size)
 IOC_STAMPS = _request(3, 34, _STAMPS.size)
-IOC_TREE = _request(1, 35, _TREE_BYTES)
+IOC_TREE = _request(1, 35, TREE_BYTES)
 IOC_STOP = _request(0, 36, 0)
+IOC_PAUSE = _request(0, 40, 0)
+IOC_RESUME = _request(0, 41, 0)
 
 
 class KernelMode(IntEnum):
@@ -62,6 +69,17 @@ class KernelEvent(IntEnum):
     FOREIGN = 8
     CRITICAL = 9
     CLEARED = 10
+
+
+class Keeps(IntEnum):
+    """What a tree does when user space has died."""
+
+    NOT = 0
+    """The lease ends: the baseline."""
+    ON = 1
+    """Goes on, and renews the lease itself."""
+    LEASE = 2
+    """Goes on until the lease ends."""
 
 
 class StampFlag(IntFlag):
@@ -164,9 +182,74 @@ def stop(device: Device) -> None:
     fcntl.ioctl(device.fd, IOC_STOP)
 
 
+def pause_tree(device: Device) -> None:
+    """Have the tree rest, with what it has chosen in force; the session may write again.
+
+    Raises OSError: ESRCH without a tree of this session, EBADFD for a schedule.
+    """
+    fcntl.ioctl(device.fd, IOC_PAUSE)
+
+
+def resume_tree(device: Device) -> None:
+    """Have it look again, from now on; its leaf is put in force. Raises OSError."""
+    fcntl.ioctl(device.fd, IOC_RESUME)
+
+
+def keeping(tree: bytes, keeps: Keeps) -> bytes:
+    """The same tree with another answer to the death of user space. Raises ValueError: no tree."""
+    if len(tree) != TREE_BYTES:
+        raise ValueError(f"a tree has {TREE_BYTES} bytes, not {len(tree)}")
+    return tree[:_KEEPS_AT] + bytes([keeps]) + tree[_KEEPS_AT + 1 :]
+
+
 def shown(name: str) -> str:
     """One file of /sys/kernel/ktune (`mode`, `stats/looks`). Raises OSError."""
     return (SYSFS / name).read_text().rstrip("\n")
+
+
+def tree_leaf() -> int | None:
+    """The leaf that the kernel has chosen, by its number; None: it follows no tree."""
+    try:
+        leaf = int(shown("tree/leaf"))
+    except OSError:
+        return None  # no module
+    return leaf if leaf >= 0 else None
+
+
+def alone_s() -> float | None:
+    """For how long a tree still goes on whose user space has died; None: none does."""
+    try:
+        return int(shown("lease")) / 1000 if shown("unguarded") == "1" else None
+    except OSError:
+        return None  # no module
+
+
+def end_alone() -> None:
+    """End a tree whose user space has died, if there is one; waits for its restore. Raises
+    OSError."""
+    if alone_s() is None:
+        return
+    sessions = int(shown("sessions"))
+    _write("mode", "idle")
+    until_s = time.monotonic() + _PATIENCE_S
+    while int(shown("sessions")) >= sessions and time.monotonic() < until_s:
+        time.sleep(0.02)
+
+
+def end_emergency() -> bool:
+    """End one that the kernel is in. False: it is in none. Raises OSError."""
+    if not SYSFS.exists() or shown("mode") != "emergency":
+        return False
+    _write("mode", "idle")
+    return True
+
+
+def _write(name: str, text: str) -> None:
+    fd = os.open(SYSFS / name, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
 
 
 def known_features() -> int:

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ from ktune.profile.features import FEATURES
 from ktune.proxy.module import device as wire
 from ktune.proxy.module import modes
 from ktune.proxy.module.device import Device
-from ktune.proxy.module.modes import KernelEvent, KernelMode, StampFlag
+from ktune.proxy.module.modes import Keeps, KernelEvent, KernelMode, StampFlag
 from tests.knobs import read_knob, write_knob
 from tests.proxy.rig import wait_until
 
@@ -34,6 +35,7 @@ BASELINE, BUSY, QUIET = "60", "11", "22"
 TREE: Tree = Question("packets", 200, "busy", "quiet")
 NAMES = ("busy", "quiet")
 PACE = KernelPace(0.2, Switching(dwell_s=0.2, looks=2))
+KEEPS = {"keeps": Keeps.ON, "until its lease ends": Keeps.LEASE, "paused": Keeps.LEASE}
 
 pytestmark = pytest.mark.skipif(
     not os.path.exists(wire.DEVICE), reason="needs the ktune module (/dev/ktune)"
@@ -85,7 +87,7 @@ def collaborating(device: Device) -> None:
     assert modes.tell(device, KernelEvent.FINALISTS).mode == KernelMode.COLLABORATION
 
 
-def watching(device: Device, *, keeps: bool = False, tree: Tree = TREE) -> None:
+def watching(device: Device, *, keeps: Keeps = Keeps.NOT, tree: Tree = TREE) -> None:
     assert modes.tell(device, KernelEvent.WATCH).mode == KernelMode.RECOMMENDATION
     pace = KernelPace(PACE.sample_s, PACE.switching, keeps)
     modes.start_tree(device, kernel_tree(tree, NAMES, "quiet", pace))
@@ -111,12 +113,15 @@ child(sys.argv[1])
 
 def child(what: str) -> None:
     """A process of its own that holds the session, says so, and lives on."""
-    with session() as device:
+    with session(lasts_s=8.0 if what in KEEPS else 60.0) as device:
         if what == "schedule":
             collaborating(device)
             modes.start_schedule(device, [True, False, False, True], 0.3)
         else:
-            watching(device, keeps=what == "keeps")
+            watching(device, keeps=KEEPS.get(what, Keeps.NOT))
+        if what == "paused":
+            modes.pause_tree(device)
+            device.apply([(0, BASELINE)])
         print("ready", flush=True)
         sys.stdin.read()
         windows = modes.stamps(device).windows
@@ -413,11 +418,76 @@ def test_a_tree_that_keeps_renews_its_lease_and_an_emergency_ends_it() -> None:
 
 def test_a_kept_lease_outlasts_its_first_deadline() -> None:
     with session(lasts_s=1.5) as device:
-        watching(device, keeps=True)
+        watching(device, keeps=Keeps.ON)
         looks = int(modes.shown("stats/looks"))
         wait_until(lambda: int(modes.shown("stats/looks")) > looks + 15)  # of 0.2 s each
         assert modes.shown("mode") == "recommendation"
         assert int(modes.shown("lease")) > 0
+
+
+def test_a_tree_that_keeps_until_its_lease_ends_goes_back_then_without_an_emergency() -> None:
+    with child_process("until its lease ends") as process:
+        wait_until(lambda: knob() == QUIET)
+        process.kill()
+        process.wait()
+        assert (modes.shown("mode"), modes.shown("unguarded")) == ("recommendation", "1")
+        send_packets(lambda: knob() == BUSY)
+        wait_until(lambda: knob() == BASELINE)
+        wait_until(lambda: modes.shown("mode") == "idle")
+        wait_until(lambda: modes.shown("sessions") == "0")
+
+
+def test_a_tree_that_is_paused_leaves_the_knobs_to_its_session_and_remembers() -> None:
+    with session() as device:
+        assert refused(lambda: modes.pause_tree(device)) == errno.ESRCH
+        watching(device)
+        send_packets(lambda: knob() == BUSY)
+        modes.pause_tree(device)
+        assert modes.shown("tree/paused") == "1"
+        chosen = (modes.shown("tree/leaf"), modes.shown("tree/changes"))
+        looks = modes.shown("stats/looks")
+        device.apply([(0, BASELINE)])
+        time.sleep(5 * PACE.sample_s)
+        assert (knob(), modes.shown("stats/looks")) == (BASELINE, looks)
+        assert (modes.shown("tree/leaf"), modes.shown("tree/changes")) == chosen
+        modes.resume_tree(device)
+        assert refused(lambda: device.apply([(0, BASELINE)])) == errno.EBUSY
+        wait_until(lambda: knob() in (BUSY, QUIET))
+        wait_until(lambda: modes.shown("stats/looks") != looks)
+
+
+def test_pausing_again_and_again_never_leaves_a_switch_behind() -> None:
+    """What the tree was about to write must not come after the session's own write."""
+    with session() as device:
+        watching(device)
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as out:
+            for turn in range(60):
+                for _ in range(40 * (turn % 3)):
+                    out.sendto(b"x" * 64, ("127.0.0.1", 9))
+                modes.pause_tree(device)
+                device.apply([(0, "71")])
+                assert knob() == "71"
+                time.sleep(0.01)
+                assert knob() == "71"
+                modes.resume_tree(device)
+
+
+def test_a_paused_tree_goes_on_when_its_process_is_killed() -> None:
+    with child_process("paused") as process:
+        assert knob() == BASELINE
+        process.kill()
+        process.wait()
+        wait_until(lambda: knob() == QUIET)
+        assert modes.shown("tree/paused") == "0"
+        write_mode("mode", "idle")
+        wait_until(lambda: knob() == BASELINE)
+
+
+def test_a_schedule_can_not_be_paused() -> None:
+    with session() as device:
+        collaborating(device)
+        modes.start_schedule(device, [True] * 5, 0.5)
+        assert refused(lambda: modes.pause_tree(device)) == errno.EBADFD
 
 
 def test_what_the_kernel_counts_is_what_user_space_counts() -> None:

@@ -39,40 +39,61 @@ class Frozen:
     text: str
 
 
-def manifest(**more: object) -> StudyManifest:
-    profile = parse_profile(TEXT.encode(), file="simulated.yaml")
+def manifest(
+    text: str = TEXT,
+    scope: str = "ephemeral",
+    baseline: Mapping[str, Value] = BASELINE,
+    **more: object,
+) -> StudyManifest:
+    profile = parse_profile(text.encode(), file="simulated.yaml")
     return StudyManifest(
         id="",
         profile_name="simulated",
         created_at="",
         profile_text=json.dumps(profile.source.flattened),
         profile_digest=profile.digest,
-        scope="ephemeral",
+        scope=scope,
         seed=7,
         host=here(),
-        baseline=BASELINE,
+        baseline=baseline,
         **more,  # type: ignore[arg-type]
     )
 
 
 def frozen(tmp_path: Path, *, idle_is_baseline: bool = False) -> Frozen:
     paths = StatePaths(tmp_path / "state", tmp_path / "run").ensure()
-    contexts = Study.create(paths, manifest(), under=paths.contexts)
+    return frozen_in(paths, idle_is_baseline=idle_is_baseline)
+
+
+def frozen_in(
+    paths: StatePaths,
+    *,
+    text: str = TEXT,
+    scope: str = "ephemeral",
+    tree: Mapping[str, object] = TREE,
+    baseline: Mapping[str, Value] = BASELINE,
+    busy: Mapping[str, Value] = BUSY,
+    idle: Mapping[str, Value] = IDLE,
+    idle_is_baseline: bool = False,
+) -> Frozen:
+    """By a profile's `text` with the phases busy and idle."""
+    contexts = Study.create(paths, manifest(text, scope, baseline), under=paths.contexts)
     studies = {}
-    for name, assignment in (("busy", BUSY), ("idle", IDLE)):
-        study = Study.create(paths, manifest(options={"phase": name, "contexts": contexts.id}))
-        study.write_proof(proof(assignment, BASELINE))
+    for name, assignment in (("busy", busy), ("idle", idle)):
+        options = {"phase": name, "contexts": contexts.id}
+        study = Study.create(paths, manifest(text, scope, baseline, options=options))
+        study.write_proof(proof(assignment, baseline))
         studies[name] = study.id
-    idle = (
-        LeafRecord("idle", ("idle",), BASELINE)
+    idle_leaf = (
+        LeafRecord("idle", ("idle",), baseline)
         if idle_is_baseline
-        else LeafRecord("idle", ("idle",), IDLE, studies["idle"])
+        else LeafRecord("idle", ("idle",), idle, studies["idle"])
     )
     record = ContextsRecord(
         studies=studies,
-        leaves=(LeafRecord("busy", ("busy",), BUSY, studies["busy"]), idle),
-        baseline=BASELINE,
-        tree=TREE,
+        leaves=(LeafRecord("busy", ("busy",), busy, studies["busy"]), idle_leaf),
+        baseline=baseline,
+        tree=tree,
         errors={"busy": 0.0, "idle": 0.025},
         samples={"busy": 40, "idle": 40},
     )
