@@ -104,6 +104,7 @@ class Following:
         Raises:
             ProxyError: `tree`: it has ended the tree.
         """
+        self._expect_tree()
         try:
             mode, leaf = modes.shown("mode"), int(modes.shown("tree/leaf"))
             if mode != "recommendation" or leaf < 0:
@@ -142,12 +143,15 @@ class Following:
         )
 
     def _ask(self, what: Callable[[Device], None]) -> None:
-        if not self.on:
-            raise ProxyError("protocol", "the kernel follows no tree for this lease")
+        self._expect_tree()
         try:
             what(self._device)
         except OSError as error:
             raise ProxyError("tree", f"the kernel has ended the tree: {_why()}") from error
+
+    def _expect_tree(self) -> None:
+        if not self.on:
+            raise ProxyError("protocol", "the kernel follows no tree for this lease")
 
     @property
     def _device(self) -> Device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from ktune.measure.scope import EphemeralScope
 from ktune.measure.window import Poll, Validity, WindowResult
 from ktune.modes.watch.adaptive import Adaptive, InContext, begun
 from ktune.modes.watch.holder import LeasedHolder
+from ktune.modes.watch.kernel_holder import KernelSays
 from ktune.modes.watch.spec import WatchedKnob
 from ktune.modes.watch.subject import Subject, spec_of
 from ktune.policy.tree import Chosen, Question, Switching
@@ -146,6 +148,36 @@ def test_a_window_out_of_context_voids_its_pair() -> None:
     result = source.run(lambda: None)
     assert result.validity is Validity.VOID
     assert "left the context of busy" in result.reason
+
+
+def test_the_kernels_choice_is_taken_as_it_is_and_pairs_wait_for_its_look() -> None:
+    """No fingerprint is asked about while the kernel decides."""
+    said = [KernelSays("idle", 1, looked=False), KernelSays("idle", 0, looked=True)]
+    workload = Workload("b", at_most=0)
+    adaptive = Adaptive(
+        tree=Question("packets", 1000, "busy", "idle"),
+        switching=Switching(),
+        leaves={"busy": BUSY, "idle": IDLE},
+        sample_s=2.0,
+        look=workload.look,
+        chosen=Chosen("busy", 0.0),
+        kernel=lambda: said.pop(0) if said else None,
+        clock_s=lambda: 100.0,
+    )
+    first = adaptive.followed()
+    assert first is not None and first.changes == 1
+    assert adaptive.chosen == Chosen("idle", 100.0)
+    assert (adaptive.fresh, adaptive.due_s) == (False, 102.0), "it has not looked since the pair"
+    adaptive.followed()
+    assert (adaptive.fresh, adaptive.due_s) == (True, math.inf)
+    assert adaptive.followed() is None, "nobody follows the tree: the watch does"
+
+
+def test_a_watch_that_switches_itself_says_why(world: Watching) -> None:
+    watched(world, "b" * 20, at_most=4)
+    assert "ktune watch (no kernel module" in world.record.decided_by
+    assert world.record.leaves == ("busy", "idle")
+    assert any(note.startswith("decided by: ktune watch") for note in world.notes)
 
 
 def test_what_the_kernel_rounds_is_no_drift(world: Watching) -> None:
