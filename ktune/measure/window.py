@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Poll = Callable[[], None]
 """Called at least every 100 ms while a window runs; may raise to abort it."""
@@ -53,4 +53,13 @@ class WindowSource(Protocol):
     def run(self, poll: Poll) -> WindowResult:
         """Measure one window. Raises KtuneError when no window can ever be measured, and
         whatever `poll` raises (the workload is killed first)."""
+        ...
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """A source whose workload runs in a cgroup2 group of its own."""
+
+    def group(self) -> str | None:
+        """The group's folder, made by this run; None where there can be none."""
         ...

@@ -13,9 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from ktune.kernel.namespaces import NamespaceRef, boot_id
-from ktune.measure.runner import CommandSource
 from ktune.measure.scope import EphemeralScope, KeptScope
-from ktune.measure.window import WindowSource
+from ktune.measure.window import Grouped, WindowSource
 from ktune.modes.source import window_source
 from ktune.policy.guarded import refuse_enforced
 from ktune.policy.scope import namespace_scope
@@ -99,7 +98,7 @@ def stage(
                 proxy=proxy,
             )
         )
-        group = source.group() if isinstance(source, CommandSource) else None
+        group = source.group() if isinstance(source, Grouped) else None
         if group is not None:
             lease.bind(group)
         yield Stage(lease, source, text, cookie, namespace, recovered, ephemeral)

@@ -10,12 +10,14 @@ import pytest
 from ktune.kernel.bpf.library import library
 from tests.conftest import HostKnobs
 from tests.faults.commands import FIN, RATE, Bench
+from tests.faults.watched import IDLE, INNOCENT, Watched
 from tests.proxy.guarded import why_no_guard, write_as
-from tests.proxy.rig import Net
+from tests.proxy.rig import Net, wait_until
 
 HOLD_ONCE = 'if [ "$value" -ge 70 ] && [ ! -e "$folder/reached" ]; then here; sleep 3000; fi'
 """The first window of a candidate lasts longer than any test may."""
 SWAPPINESS = "/proc/sys/vm/swappiness"
+FIN_PATH = "/proc/sys/net/ipv4/tcp_fin_timeout"
 HOLD_SWAPPINESS = (
     f'if [ "$(cat {SWAPPINESS})" -ge 70 ] && [ ! -e "$folder/reached" ]; then here; sleep 3000; fi'
 )
@@ -138,3 +140,23 @@ def test_plan_names_what_is_polled(bench: Bench) -> None:
     }
     shown = bench.run("plan", str(bench.profile)).out
     assert f"{knob}: not below /proc/sys, so no BPF guard; others' writes are found by" in shown
+
+
+@pytest.mark.parametrize("conduct", ["committed", "leased"])
+def test_the_workload_of_a_watched_pair_is_held_to_the_limits(
+    net_bench: Bench, net: Net, conduct: str
+) -> None:
+    """A committed policy's pair is between the policy and the baseline, a leased one's within the
+    catalog's limits. The write is refused, so that nobody is accused and the pair counts."""
+    watched = Watched(net_bench, net)
+    value = 250 if conduct == "committed" else 999_999
+    tries = f'/usr/bin/printf {value} 2>> "$folder/said" > {FIN_PATH}; '
+    net_bench.hook(f"{tries}here; {INNOCENT}")
+    death = ("--on-death", "baseline") if conduct == "leased" else ()
+    running = watched.start(*IDLE, *death, "--proxy", "bpf")
+    wait_until(lambda: watched.reached or not running.alive, 60)
+    assert "Operation not permitted" in (net_bench.folder / "said").read_text()
+    wait_until(lambda: watched.pairs >= 1 or not running.alive, 60)
+    assert running.alive, running.end().err
+    assert "ForeignWrite" not in watched.events()
+    running.kill()

@@ -19,7 +19,7 @@ from ktune.kernel.namespaces import NamespaceRef
 from ktune.kernel.tunable import Assignment
 from ktune.measure.fingerprint import Fingerprint
 from ktune.measure.fingerprinted import taken
-from ktune.measure.window import Poll, Validity, WindowResult, WindowSource
+from ktune.measure.window import Grouped, Poll, Validity, WindowResult, WindowSource
 from ktune.modes.source import window_source
 from ktune.modes.watch.kernel_holder import KernelSays, KernelTree
 from ktune.modes.watch.spec import WatchSpec
@@ -120,6 +120,11 @@ class InContext:
             reason = f"the workload left the context of {leaf}"
             return WindowResult({}, result.duration_s, Validity.VOID, reason)
         return result
+
+    def group(self) -> str | None:
+        """Of the source that measures the leaf in force."""
+        source = self.sources[self.adaptive.chosen.leaf]
+        return source.group() if isinstance(source, Grouped) else None
 
     def close(self) -> None:
         """End what the sources keep ready."""

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from ktune.errors import KtuneError
+from ktune.errors import KtuneError, RefusedError
 from ktune.evidence.coin import Order, toss
 from ktune.evidence.pairs import Arm
-from ktune.measure.window import Poll, Validity, WindowResult, WindowSource
+from ktune.measure.window import Grouped, Poll, Validity, WindowResult, WindowSource
 from ktune.modes.events import ForeignWrite
 from ktune.modes.watch.holder import LEASE_S, Holder, NoHoldback, put
 from ktune.modes.watch.interrupts import Heard
@@ -78,6 +78,9 @@ class PairMeter:
                 lease = stack.enter_context(self.holder.holdback())
             except NoHoldback as error:
                 return HeldBack(draw, order, windows, arms[0], error.message)
+            unbound = self._bind(lease)
+            if unbound:
+                return HeldBack(draw, order, windows, arms[0], unbound)
             for arm in arms:
                 started_s = time.monotonic()
                 windows[arm] = self._window(lease, arm)
@@ -87,6 +90,17 @@ class PairMeter:
                     why = f"{arm.value}: {windows[arm].reason}"
                     return HeldBack(draw, order, windows, arm, why, baseline_s)
         return HeldBack(draw, order, windows, baseline_s=baseline_s)
+
+    def _bind(self, lease: Lease) -> str:
+        """The guard's limits hold for the workload of the pair, too; why they can't. A pair
+        without would be one under other rules, and is no reason to undo a policy."""
+        group = self.source.group() if isinstance(self.source, Grouped) else None
+        try:
+            if group is not None:
+                lease.bind(group)
+        except RefusedError as error:
+            return f"the workload can't be held to the limits: {error.message}"
+        return ""
 
     def _window(self, lease: Lease, arm: Arm) -> WindowResult:
         spec = self.holder.spec

@@ -31,7 +31,7 @@ from ktune.proxy.backends import ProxyChoice
 from ktune.proxy.client import Lease, LeaseRequest, open_lease
 from ktune.proxy.guard.foreign import writer_of
 from ktune.proxy.guard.rules import guarded_name
-from ktune.proxy.model import ApplyReport, LeaseTunable, Writer
+from ktune.proxy.model import ApplyReport, Writer
 from ktune.proxy.storage import archive
 from ktune.records import history
 from ktune.records.paths import StatePaths
@@ -175,7 +175,7 @@ class CommittedHolder:
             f"watch-{self._entry.number:03d}", f"watch {self._entry.name}: {why}", _who()
         )
         return open_lease(
-            [LeaseTunable(knob.tunable) for knob in self.spec.knobs],
+            [knob.between for knob in self.spec.knobs],
             request,
             paths=self._paths,
             namespace=self.spec.identity.scope.ref,

@@ -11,7 +11,7 @@ from ktune.catalog.catalog import Catalog
 from ktune.errors import RefusedError
 from ktune.evidence.pairs import Direction, log_margin_of
 from ktune.kernel.tunable import Assignment, Tunable
-from ktune.kernel.values import Value
+from ktune.kernel.values import Value, ValueType
 from ktune.modes.events import WatchPhase
 from ktune.modes.machine import Conduct, Drift
 from ktune.modes.settings import goals_of
@@ -19,6 +19,7 @@ from ktune.modes.watch.guarding import GuardSettings
 from ktune.policy.scope import ScopeIdentity
 from ktune.profile.model import Profile
 from ktune.profile.watching import WatchSettings
+from ktune.proxy.model import LeaseTunable
 from ktune.records.watches import watch_id
 
 
@@ -30,6 +31,23 @@ class WatchedKnob:
     baseline: Value
     policy: Value
     kernel_moves: bool = False
+
+    @property
+    def between(self) -> LeaseTunable:
+        """For a lease that switches between the two: nobody under its guard may write anything
+        else. Strings and bitmaps have no order and no list: the catalog's limits alone."""
+        if self.tunable.type in (ValueType.CHOICE, ValueType.WORD, ValueType.SWITCH):
+            words = tuple(dict.fromkeys(map(str, (self.baseline, self.policy))))
+            return LeaseTunable(self.tunable, choices=words)
+        ends = [self.baseline, self.policy]
+        numbers = [end if isinstance(end, tuple) else (end,) for end in ends]
+        whole = all(isinstance(number, int) for end in numbers for number in end)
+        if not whole or len(numbers[0]) != len(numbers[1]):
+            return LeaseTunable(self.tunable)
+        low, high = (tuple(map(pick, *numbers)) for pick in (min, max))
+        if self.tunable.type is ValueType.INT:
+            return LeaseTunable(self.tunable, low[0], high[0])
+        return LeaseTunable(self.tunable, low, high)
 
 
 @dataclass(frozen=True)
