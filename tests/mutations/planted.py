@@ -18,6 +18,11 @@ WATCH = "tests/modes/test_watch.py::"
 GUARDING = "tests/modes/test_guarding.py::"
 TUNING = "tests/modes/test_tuning.py::"
 SEVERAL = "tests/modes/test_several_objectives.py::"
+GUARD = "tests/proxy/test_guard.py::"
+GUARDED = "tests/proxy/test_guarded_lease.py::"
+GUARDED_RUN = "tests/faults/test_guard_in_a_run.py::"
+GUARD_SOURCE = "ktune/kernel/bpf/programs/guard.bpf.h"
+"""Its objects are compiled anew in the copy."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Mutation:
     survivors: tuple[str, ...]
     slow: bool = False
     """Runs in `make test-full` only: another planted bug nearby is caught in every run."""
+    needs_guard: bool = False
+    """Its tests are skipped where the BPF guard does not load."""
 
 
 MUTATIONS = (
@@ -299,5 +306,90 @@ MUTATIONS = (
         kills=(SEVERAL + "test_what_only_the_proof_shows_to_be_worse_is_not_promoted",),
         survivors=(SEVERAL + "test_a_win_on_both_is_promoted_with_the_gain_of_each",),
         slow=True,
+    ),
+    Mutation(
+        name="the guard does not let the original through",
+        edits=(
+            Edit(
+                GUARD_SOURCE,
+                "	return inside(rule, key, *found) || "
+                "(*found == rule->count && bpf_map_lookup_elem(&exact, key) != 0);\n",
+                "	return inside(rule, key, *found);\n",
+            ),
+        ),
+        kills=(
+            GUARD + "test_the_original_outside_the_limits_is_always_allowed",
+            GUARD + "test_a_vectors_original_passes_whole",
+            GUARDED + "test_the_guardians_own_group_is_held_to_the_limits_but_for_the_original",
+        ),
+        survivors=(
+            GUARD + "test_a_write_outside_the_limits_is_refused_with_eperm",
+            GUARDED + "test_a_foreign_write_is_in_the_next_applys_report",
+        ),
+        needs_guard=True,
+    ),
+    Mutation(
+        name="the guard's audit does not report",
+        edits=(
+            Edit(
+                GUARD_SOURCE,
+                "	report(ctx, &written, writer_netns());\n	return 1;\n}\n\nchar",
+                "	return 1;\n}\n\nchar",
+            ),
+        ),
+        kills=(
+            GUARD + "test_a_refused_write_is_told_once",
+            GUARD + "test_the_guard_without_btf_judges_all_the_same",
+        ),
+        survivors=(
+            GUARD + "test_a_write_outside_the_limits_is_refused_with_eperm",
+            GUARD + "test_our_own_writes_are_not_told",
+        ),
+        needs_guard=True,
+    ),
+    Mutation(
+        name="the guard reports ktune's own writes",
+        edits=(
+            Edit(
+                GUARD_SOURCE,
+                "	if (bpf_map_lookup_elem(&own, &pid))\n		return 1;\n",
+                "",
+            ),
+        ),
+        kills=(GUARD + "test_our_own_writes_are_not_told",),
+        survivors=(GUARD + "test_an_event_says_who_wrote_what_where",),
+        slow=True,
+        needs_guard=True,
+    ),
+    Mutation(
+        name="a limit of the profile widens the catalog's",
+        edits=(
+            Edit(
+                "ktune/proxy/guard/rules.py",
+                "    both = (rule, asked)\n",
+                "    both = (asked,)\n",
+            ),
+        ),
+        kills=(GUARD + "test_the_catalogs_limits_hold_whatever_was_asked",),
+        survivors=(GUARD + "test_a_write_outside_the_limits_is_refused_with_eperm",),
+        slow=True,
+        needs_guard=True,
+    ),
+    Mutation(
+        name="the workload of a watched pair is not bound",
+        edits=(
+            Edit(
+                "ktune/modes/watch/holdback.py",
+                "                lease.bind(group)\n",
+                "                pass\n",
+            ),
+        ),
+        kills=(
+            GUARDED_RUN + "test_the_workload_of_a_watched_pair_is_held_to_the_limits[committed]",
+            GUARDED_RUN + "test_the_workload_of_a_watched_pair_is_held_to_the_limits[leased]",
+        ),
+        survivors=(GUARDED_RUN + "test_the_workload_itself_is_held_to_the_limits",),
+        slow=True,
+        needs_guard=True,
     ),
 )

@@ -11,7 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ktune.kernel.bpf.build import CLANG, STRIP, compile_object
 from tests.mutations.planted import MUTATIONS, Mutation
+from tests.proxy.guarded import why_no_guard
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -28,7 +30,20 @@ def planted(mutation: Mutation, folder: Path) -> Path:
         text = path.read_text()
         assert text.count(edit.old) == 1, f"{edit.file} has changed: adapt the mutation"
         path.write_text(text.replace(edit.old, edit.new))
+    _compiled({folder / edit.file for edit in mutation.edits})
     return folder
+
+
+def _compiled(edited: set[Path]) -> None:
+    """BPF objects anew whose source, or a header of theirs, has the bug."""
+    for path in edited:
+        if path.parent.name != "programs":
+            continue
+        if shutil.which(CLANG) is None or shutil.which(STRIP) is None:
+            pytest.skip(f"needs {CLANG} and {STRIP}")
+        for source in path.parent.glob("*.bpf.c"):
+            if source == path or f'"{path.name}"' in source.read_text():
+                compile_object(source, source.with_name(source.name.removesuffix(".c") + ".o"))
 
 
 def outcomes(folder: Path, *tests: str) -> dict[str, str]:
@@ -61,6 +76,8 @@ def outcomes(folder: Path, *tests: str) -> dict[str, str]:
     ],
 )
 def test_a_planted_bug_is_caught(mutation: Mutation, tmp_path: Path, root: None) -> None:
+    if mutation.needs_guard and (why := why_no_guard()) is not None:
+        pytest.skip(f"the BPF guard does not load here: {why}")
     said = outcomes(planted(mutation, tmp_path), *mutation.kills, *mutation.survivors)
     for test in mutation.survivors:
         assert said.get(test) == "", f"the copy is broken beyond the bug: {test}: {said.get(test)}"
