@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ktune.profile.plan import Plan, PlannedKnob
     from ktune.profile.run_rules import RunRules
     from ktune.profile.space import Dimension
+    from ktune.proxy.backends import Standing
 
 
 def add_parser(subparsers: SubParsers) -> ArgumentParser:
@@ -42,6 +43,7 @@ def run(args: Namespace) -> int:
     from ktune.profile.load import load_profile
     from ktune.profile.resolve import resolve
     from ktune.profile.run_rules import run_rules
+    from ktune.proxy.expected import expected_standing
     from ktune.proxy.recover import pending
 
     facts = host_facts()
@@ -54,18 +56,22 @@ def run(args: Namespace) -> int:
     left_behind = [item for item in pending(paths) if item.condition.value == "pending"]
     guardrails = guardrails_of(profile.safety, workload=profile.workload).survey()
     rules = run_rules(profile, datetime.now(UTC), approval_here=here.approval == "required")
+    writes = expected_standing(
+        (knob.tunable.path for knob in (*plan.knobs, *plan.fixed)), on_host=plan.scope == "host"
+    )
     if args.json:
         print_json(
             {
                 **plan.to_json(),
                 "guardrails": [asdict(item) for item in guardrails],
                 "rules": rules.to_json(),
-                "switching": _switching_json(plan),
+                "switching": _switching_json(plan, writes),
+                "writes": writes.to_json(),
                 "pending": [str(item.path) for item in left_behind],
             }
         )
         return ExitCode.OK
-    say(*plan_lines(plan, guardrails, rules))
+    say(*plan_lines(plan, guardrails, rules, writes))
     for item in left_behind:
         warn(f"pending: a run that died left values in force ({item.path}): {item.reason}")
     if left_behind:
@@ -73,7 +79,9 @@ def run(args: Namespace) -> int:
     return ExitCode.OK
 
 
-def plan_lines(plan: Plan, guardrails: Iterable[Watchability], rules: RunRules) -> Iterator[str]:
+def plan_lines(
+    plan: Plan, guardrails: Iterable[Watchability], rules: RunRules, writes: Standing
+) -> Iterator[str]:
     """The plan for people."""
     from ktune.profile.run_rules import rule_lines
     from ktune.profile.units import format_duration
@@ -98,7 +106,8 @@ def plan_lines(plan: Plan, guardrails: Iterable[Watchability], rules: RunRules) 
     yield from _section("Guardrails", map(guardrail_line, guardrails))
     if profile.workload is not None:
         yield from _section("Kept to", rule_lines(rules))
-    yield from _section("Notes", (*plan.notes, *_polled(plan), *_module(plan), *_switching(plan)))
+    notes = (*plan.notes, *_polled(plan), f"writes go by {writes.text}")
+    yield from _section("Notes", (*notes, *_deciding(plan, writes), *_switching(plan, writes)))
     yield ""
     if profile.workload is None:
         yield "No workload: this profile is for others to extend, it can't be tuned by itself."
@@ -115,50 +124,37 @@ def plan_lines(plan: Plan, guardrails: Iterable[Watchability], rules: RunRules) 
     yield "Nothing was changed."
 
 
-def _module(plan: Plan) -> Iterator[str]:
-    """Whether the kernel itself would restore, and decide in a policy that adapts."""
+def _deciding(plan: Plan, writes: Standing) -> Iterator[str]:
+    """Who would decide in a policy that adapts."""
     from ktune.policy.deciding import uncountable
-    from ktune.proxy.module.hold import module_state
 
-    if plan.scope != "host":
-        yield "kernel module: knobs of the host only; this scope is written by files"
-        there = False
-    else:
-        there, said = module_state()
-        yield f"kernel module: {said}"
     workload = plan.profile.workload
     if workload is not None and workload.phases:
-        unless = f", unless its tree asks for {', '.join(uncountable())}" if there else ""
-        who = f"kernel{unless}" if there else "ktune watch"
+        who = "ktune watch"
+        if writes.by_module:
+            who = f"kernel, unless its tree asks for {', '.join(uncountable())}"
         yield f"a policy that adapts (tune --contexts) would be decided by: {who}"
 
 
-def _switching(plan: Plan) -> Iterator[str]:
+def _switching(plan: Plan, writes: Standing) -> Iterator[str]:
     """Who would switch between the sides of the proof's pairs."""
     from ktune.modes.kernel_pairs import switched_by
 
     if plan.profile.workload is not None:
-        yield f"pairs of the proof: {switched_by(_not_by_kernel(plan))}"
+        yield f"pairs of the proof: {switched_by(_not_by_kernel(plan, writes))}"
 
 
-def _switching_json(plan: Plan) -> dict[str, str] | None:
+def _switching_json(plan: Plan, writes: Standing) -> dict[str, str] | None:
     if plan.profile.workload is None:
         return None
-    why = _not_by_kernel(plan)
+    why = _not_by_kernel(plan, writes)
     return {"by": "ktune" if why else "kernel", "why": why}
 
 
-def _not_by_kernel(plan: Plan) -> str:
+def _not_by_kernel(plan: Plan, writes: Standing) -> str:
     from ktune.modes.kernel_pairs import fixed_window_s, why_not
-    from ktune.proxy.backends import Backend, Standing
-    from ktune.proxy.module.hold import module_state
 
-    if plan.scope != "host":
-        standing = Standing(module_why="it holds knobs of the host only")
-    else:
-        works, said = module_state()
-        standing = Standing(Backend.MODULE) if works else Standing(module_why=said)
-    return why_not(standing, fixed_window_s(plan.profile.workload))
+    return why_not(writes, fixed_window_s(plan.profile.workload))
 
 
 def _polled(plan: Plan) -> Iterator[str]:

@@ -17,7 +17,7 @@ from ktune.measure.window import Poll, Validity
 from ktune.modes.bench import LIVE_LEASE_S, Bench, Measured, boottime_ns
 from ktune.modes.slots import NS, Pace, not_in_force, pace_of, stamp_record
 from ktune.profile.workload import Workload
-from ktune.proxy.backends import Backend, Standing
+from ktune.proxy.backends import Standing
 from ktune.proxy.client import Lease
 from ktune.proxy.schedule import PAIRS_MOST, stamped, start_schedule, stop_schedule
 from ktune.proxy.stamps import Stamp
@@ -40,7 +40,7 @@ def fixed_window_s(workload: Workload | None) -> float | None:
 
 def why_not(standing: Standing, window_s: float | None) -> str:
     """Why the kernel can't switch for a lease that stands so; empty: it can."""
-    if standing.backend is not Backend.MODULE:
+    if not standing.by_module:
         because = f": {standing.module_why}" if standing.module_why else ""
         return f"the kernel module does not hold the lease{because}"
     return NO_LENGTH if window_s is None else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ktune.policy.kernel_tree import features_in
 from ktune.policy.tree import Tree, features
 from ktune.profile.features import FEATURES
-from ktune.proxy.backends import Backend, ProxyChoice, Standing
+from ktune.proxy.backends import ProxyChoice, Standing
 from ktune.proxy.module import modes
 from ktune.proxy.module.hold import module_state
 
@@ -31,7 +31,7 @@ class Decider:
 
 def decider_of(tree: Tree, standing: Standing) -> Decider:
     """Of a lease that is open."""
-    if standing.backend is not Backend.MODULE:
+    if not standing.by_module:
         why = standing.module_why or f"its lease goes by {standing.backend.value}"
         return Decider(f"no kernel module: {why}")
     if standing.by_file:

@@ -3,7 +3,7 @@ only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ktune.proxy.model import Json
@@ -25,11 +25,12 @@ class Backend(StrEnum):
     FILE = "file"
     FILE_AND_BPF = "file + BPF guard"
     MODULE = "kernel module"
+    MODULE_AND_BPF = "kernel module + BPF guard"
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How a lease stands. `why`: why it is no better, empty when it is.
+    """How a lease stands. `why`: why there is no guard, empty when there is one.
 
     `unguarded`: leased knobs that the guard can't see (sysfs does not pass its hook): others'
     writes to these are found by polling. `netns_why`: why an event does not say in which network
@@ -48,22 +49,35 @@ class Standing:
     @property
     def text(self) -> str:
         """One line for people: the way, and how others' writes are noticed."""
-        module = f"; no kernel module: {self.module_why}" if self.module_why else ""
-        if self.backend is Backend.MODULE:
+        way = self.backend.value
+        if not self.guarded and self.why:
+            way += f" (no BPF guard: {self.why})"
+        if self.by_module:
             files = f", except {', '.join(self.by_file)}" if self.by_file else ""
-            return (
-                f"{self.backend.value}: the kernel itself restores{files}; "
-                "others' writes are found by polling"
-            )
-        if self.backend is Backend.FILE:
-            because = f" (no BPF guard: {self.why})" if self.why else ""
-            return f"file{because}; others' writes are found by polling{module}"
+            way += f": the kernel itself restores{files}"
+        module = f"; no kernel module: {self.module_why}" if self.module_why else ""
+        if not self.guarded:
+            return f"{way}; others' writes are found by polling{module}"
         rest = f", {len(self.unguarded)} knobs outside /proc/sys by polling"
         where = f"; namespace of writers unknown: {self.netns_why}" if self.netns_why else ""
         return (
-            f"{self.backend.value}; others' writes are seen at once"
-            f"{rest if self.unguarded else ''}{where}{module}"
+            f"{way}; others' writes are seen at once{rest if self.unguarded else ''}{where}{module}"
         )
+
+    @property
+    def guarded(self) -> bool:
+        """The BPF guard is at work."""
+        return self.backend in (Backend.FILE_AND_BPF, Backend.MODULE_AND_BPF)
+
+    @property
+    def by_module(self) -> bool:
+        """The kernel module writes and restores."""
+        return self.backend in (Backend.MODULE, Backend.MODULE_AND_BPF)
+
+    def with_module(self, by_file: tuple[str, ...]) -> Standing:
+        """The same guard, or none, beside the kernel module."""
+        backend = Backend.MODULE_AND_BPF if self.guarded else Backend.MODULE
+        return replace(self, backend=backend, by_file=by_file)
 
     def to_json(self) -> Json:
         return {

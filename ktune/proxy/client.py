@@ -17,7 +17,7 @@ from ktune.kernel.namespaces import NamespaceRef
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
 from ktune.kernel.waiting import wait_for
-from ktune.proxy.backends import Backend, ProxyChoice, Standing
+from ktune.proxy.backends import ProxyChoice, Standing
 from ktune.proxy.channel import Channel, ChannelClosed
 from ktune.proxy.launch import start_guardian
 from ktune.proxy.model import (
@@ -143,7 +143,7 @@ class Lease:
     def bind(self, cgroup: str) -> None:
         """Hold the processes of a cgroup2 group that the run made to the lease's limits, too.
         Nothing without the guard. Raises RefusedError."""
-        if self.standing.backend is Backend.FILE_AND_BPF:
+        if self.standing.guarded:
             self._ask({"op": "bind", "cgroup": cgroup})
 
     def read(self) -> dict[str, Value | None]:

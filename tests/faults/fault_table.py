@@ -165,7 +165,7 @@ ROWS: dict[str, Callable[[Stand], str]] = {
 COLUMNS = {
     ProxyChoice.FILE: "file",
     ProxyChoice.BPF: "file + BPF guard",
-    ProxyChoice.MODULE: "module",
+    ProxyChoice.MODULE: "module + BPF guard",
 }
 
 

@@ -92,13 +92,17 @@ class BpfBackend(FileBackend):
 
 
 class ModuleBackend(FileBackend):
-    """The kernel module writes and restores, the guardian keeps the journal. In a guest: it knows
+    """The kernel module writes and restores, the guardian keeps the journal; the guard of sysctl
+    writes beside it where that loads. In a guest: it knows
     the host's scope only, where these tests tune what no test may touch elsewhere."""
 
     name = "module"
     proxy = ProxyChoice.MODULE
-    backend = Backend.MODULE
     kernel_restores = True
+
+    def __init__(self, paths: Paths) -> None:
+        super().__init__(paths)
+        self.backend = Backend.MODULE if why_no_guard() else Backend.MODULE_AND_BPF
 
     def scope(self) -> HostNet:
         return HostNet()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -302,6 +303,24 @@ def test_a_refused_write_is_told_once(
     guard.set_rules([rule(SWAP, 60, minimum=10, maximum=80)])
     assert group.write(SWAP_PATH, "81", "70") == ["EPERM", "ok"]
     assert [event.verdict for event in guard.events()] == [Verdict.DENIED, Verdict.SEEN]
+
+
+def test_events_of_writers_at_the_same_time_are_not_mixed(guard: LoadedGuard, net: Net) -> None:
+    guard.audit_everybody()
+    guard.set_rules([watched_rule(sysctl_path(FIN), netns=net.inside(netns_cookie))])
+    values = range(100, 108)
+
+    def written(value: int) -> int:
+        return write_as("", sysctl_path(FIN), *[str(value)] * 50, netns=net.ref.netns)[0]
+
+    with ThreadPoolExecutor(len(values)) as pool:
+        pids = dict(zip(pool.map(written, values), values, strict=True))
+    events = [event for event in guard.events() if event.pid in pids]
+    assert len(events) == 50 * len(values)
+    assert all(event.new == str(pids[event.pid]) for event in events)
+    assert {event.old for event in events} <= {"60", *map(str, values)}
+    assert guard.counters("net/ipv4/tcp_fin_timeout").lost == 0
+    assert list(guard.object.map("making").keys()) == []
 
 
 def test_events_of_other_knobs_are_not_told(guard: LoadedGuard, net: Net) -> None:

@@ -15,6 +15,7 @@ from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.bpf.objects import BpfObject, Link, RingBuffer, open_object, pin
 from ktune.kernel.cgroup2 import cgroup2_root
 from ktune.proxy.guard.wire import (
+    KERNEL_THREADS,
     NO_COUNTERS,
     Counters,
     GuardEvent,
@@ -24,6 +25,7 @@ from ktune.proxy.guard.wire import (
     encode_exact,
     encode_introduction,
     encode_name,
+    encode_own,
     encode_rule,
     introduced_pid,
 )
@@ -35,6 +37,7 @@ AUDIT = "guard_audit"
 _KEPT = ("counters", "last", "own", "events")
 """Maps that somebody looks at or writes after the loader has gone."""
 _INTRODUCE_BY = "/proc/sys/kernel/ostype"
+_BOUND = "limits "
 _FIRST = struct.pack("<I", 0)
 
 
@@ -82,20 +85,24 @@ class LoadedGuard:
         self.audit(root)
         self.root = root
         self._own = self._introduce()
-        self._object.map("own").update(struct.pack("<I", self._own), _FIRST)
+        self._object.map("own").update(encode_own(self._own), _FIRST)
 
     def audit(self, folder: str) -> None:
         """Report writers of a group and below, ourselves as well. Raises BpfError, OSError."""
         self._links[folder] = self._object.attach_cgroup(AUDIT, folder)
 
     def bind(self, folder: str) -> None:
-        """Hold every process of a cgroup2 group, and below, to the limits. Raises BpfError,
-        OSError (no such group)."""
-        self._links[f"limits {folder}"] = self._object.attach_cgroup(LIMITS, folder)
+        """Hold every process of a cgroup2 group, and below, to the limits; a second call does
+        nothing. Raises BpfError, OSError (no such group)."""
+        for bound in [name for name in self._links if name.startswith(_BOUND)]:
+            if not os.path.isdir(bound.removeprefix(_BOUND)):
+                self._links.pop(bound).close()  # a watch makes a group for each pair, for months
+        if _BOUND + folder not in self._links:
+            self._links[_BOUND + folder] = self._object.attach_cgroup(LIMITS, folder)
 
     def unbind(self, folder: str) -> None:
         """No longer; a group that was removed is unbound already."""
-        link = self._links.pop(f"limits {folder}", None)
+        link = self._links.pop(_BOUND + folder, None)
         if link is not None:
             link.close()
 
@@ -117,13 +124,17 @@ class LoadedGuard:
 
     def forget_own(self) -> None:
         """Our own writes are reported as well from now on."""
-        self._object.map("own").delete(struct.pack("<I", self._own))
+        self._object.map("own").delete(encode_own(self._own))
+
+    def kernel_threads_are_ours(self) -> None:
+        """What they write is not reported any more: ktune's module writes by them."""
+        self._object.map("own").update(encode_own(KERNEL_THREADS), _FIRST)
 
     def pin(self, folder: str) -> None:
         """Keep what is attached, and the maps to look at it, in a folder of bpffs. Raises
         BpfError."""
         for name, link in self._links.items():
-            kind = "limits" if name.startswith("limits ") else "audit"
+            kind = "limits" if name.startswith(_BOUND) else "audit"
             pin(link.fd, os.path.join(folder, f"link_{kind}"))
         for name in _KEPT:
             pin(self._object.map(name).fd, os.path.join(folder, name))

@@ -8,7 +8,6 @@ without ktune. A reboot removes it as well.
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,13 +17,16 @@ from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.bpf.objects import Map, RingBuffer, pinned
 from ktune.proxy.guard.loaded import LoadedGuard
 from ktune.proxy.guard.wire import (
+    KERNEL_THREADS,
     SIZES,
     Counters,
     GuardEvent,
     GuardRule,
     decode_counters,
     decode_event,
+    decode_own,
     encode_name,
+    encode_own,
 )
 
 _HOME = "ktune"
@@ -155,12 +157,20 @@ class Introduced:
     def __init__(self, pid: int) -> None:
         """`pid`: as the initial pid namespace counts. Guards that can't be told are left out: they
         will report us, which harms nobody."""
-        self._pid = struct.pack("<I", pid)
+        self._pid = encode_own(pid)
         for own in _each_own():
             with suppress(BpfError):
                 own.update(self._pid, self._pid)
                 if pid == os.getpid():  # else /proc does not show the pids that the guard knows
                     _forget_dead(own)
+
+    def kernel_threads(self) -> None:
+        """The kernel module writes for us, and restores when we can't: so its threads stay known
+        when we are gone."""
+        kernel = encode_own(KERNEL_THREADS)
+        for own in _each_own():
+            with suppress(BpfError):
+                own.update(kernel, kernel)
 
     def close(self) -> None:
         """Forget us."""
@@ -185,8 +195,8 @@ def _each_own() -> Iterator[Map]:
 def _forget_dead(own: Map) -> None:
     """A writer that was killed could not say goodbye, and its id may come back."""
     for key in list(own.keys()):
-        (pid,) = struct.unpack("<I", key)
-        if not os.path.exists(f"/proc/{pid}"):
+        pid = decode_own(key)
+        if pid != KERNEL_THREADS and not os.path.exists(f"/proc/{pid}"):
             with suppress(BpfError):
                 own.delete(key)
 

@@ -18,16 +18,19 @@ _EXACT_WORD = struct.Struct(f"<2I{TEXT_BYTES}s")
 _COUNTERS = struct.Struct("<7Q")
 _EVENT = struct.Struct(f"<2Q4I16s{NAME_BYTES}s{TEXT_BYTES}s{TEXT_BYTES}s")
 _INTRODUCTION = struct.Struct("<Q2I")
+_OWN = struct.Struct("<I")
 
 SIZES = {
     "rules": (NAME_BYTES, _RULE.size),
     "exact": (_EXACT_WORD.size, 4),
     "counters": (NAME_BYTES, _COUNTERS.size),
     "last": (NAME_BYTES, _EVENT.size),
-    "own": (4, 4),
+    "own": (_OWN.size, 4),
     "introductions": (4, _INTRODUCTION.size),
 }
 """Key and value bytes of each map; a test compares them with the object's."""
+KERNEL_THREADS = 0
+"""In `own`, in the place of a pid: every kernel thread."""
 
 
 class Action(IntEnum):
@@ -132,6 +135,16 @@ def encode_rule(rule: GuardRule, number: int) -> bytes:
         *rule.high,
         *fill,
     )
+
+
+def encode_own(pid: int) -> bytes:
+    """Key (and value) of `own`."""
+    return _OWN.pack(pid)
+
+
+def decode_own(raw: bytes) -> int:
+    """The pid in a key of `own`."""
+    return int(_OWN.unpack(raw)[0])
 
 
 def encode_exact(value: tuple[int, ...] | str, number: int) -> bytes:

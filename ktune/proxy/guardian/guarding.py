@@ -62,14 +62,19 @@ class LeaseGuard:
         *,
         partners: Iterable[str],
         netns: int,
+        by_module: bool,
     ) -> Standing:
         """Set the rules of the leased knobs (`limits`) and watch `partners` of theirs, too.
+
+        `by_module`: the kernel module writes for us, from a thread of the kernel.
 
         Raises:
             ProxyError: `proxy`: the guard was asked for by name and does not work here.
         """
         if self._loaded is not None:
             try:
+                if by_module:
+                    self._own_kernel_threads()
                 return self._set_rules(rules, limits, held, partners=partners, netns=netns)
             except (OSError, ValueError) as error:
                 self.why = str(error)
@@ -124,6 +129,11 @@ class LeaseGuard:
         if self._loaded is not None:
             self._loaded.close()
             self._loaded = None
+
+    def _own_kernel_threads(self) -> None:
+        assert self._loaded is not None and self._introduced is not None
+        self._loaded.kernel_threads_are_ours()
+        self._introduced.kernel_threads()
 
     def _set_rules(
         self,

@@ -229,8 +229,7 @@ def main(argv: list[str]) -> int:
     # Before the scope is entered: inside a user namespace nobody may load programs.
     choice = ProxyChoice(options.proxy)
     module = ModuleHold(choice, in_namespace=namespace is not None)
-    without = choice is ProxyChoice.MODULE or module.is_open
-    guard = LeaseGuard(ProxyChoice.FILE if without else choice, isolation.in_cgroup2())
+    guard = LeaseGuard(choice, isolation.in_cgroup2())
     try:
         if namespace is not None:
             enter(namespace)

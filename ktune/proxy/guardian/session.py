@@ -300,19 +300,20 @@ class Session:
         return report
 
     def _stand(self) -> Standing:
-        """Choose the way: the kernel module, else files with the guard where that works."""
-        taken = self._module.take(self._rules, self._limits, self._held)
-        if taken is not None:
-            self._access = self._module
-            return taken
+        """Choose the way: the kernel module, else files; beside either the guard where it works."""
+        by_file = self._module.take(self._rules, self._limits, self._held)
         standing = self._guard.watch(
             self._rules,
             self._limits,
             self._held,
             partners=dragged_along(self._limits, self._held, kinds=("either_or",)),
             netns=netns_cookie(),
+            by_module=by_file is not None,
         )
-        return replace(standing, module_why=self._module.why)
+        if by_file is None:
+            return replace(standing, module_why=self._module.why)
+        self._access = self._module
+        return standing.with_module(by_file)
 
     def _admit(self, raw: Json) -> None:
         rule = self._allowlist.rule(str(raw["key"]))

@@ -16,7 +16,7 @@ from ktune.kernel.tunable import Outcome, Tunable, WriteResult, outcome_of, take
 from ktune.kernel.values import Value, ValueFormatError, ValueType, format_value, parse
 from ktune.proxy.actuator import KnobFiles, restore
 from ktune.proxy.allowlist import Rule
-from ktune.proxy.backends import Backend, ProxyChoice, Standing
+from ktune.proxy.backends import ProxyChoice
 from ktune.proxy.model import ForeignWrite, LeaseTunable, ProxyError, RestoreReport
 from ktune.proxy.module.device import (
     ABI,
@@ -30,6 +30,7 @@ from ktune.proxy.module.device import (
     KernelLimits,
     KnobNow,
 )
+from ktune.proxy.module.modes import emergency
 from ktune.proxy.planner import Held, covers
 
 _GRACE_S = 0.5
@@ -38,6 +39,7 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 _UNREACHABLE = (errno.EACCES, errno.EOPNOTSUPP, errno.ENOSPC, errno.EEXIST, errno.EMSGSIZE)
 """Not in the kernel's list, no file of sysctl, sysfs or cgroup, one too many, the same file by
 another name, too long: such a knob goes through its file."""
+NOT_IN_A_NAMESPACE = "it holds knobs of the host only, not of a network namespace"
 _KINDS = {
     "either_or": Couple.EITHER_OR,
     "resets": Couple.DRAGS,
@@ -55,11 +57,12 @@ class ModuleHold:
         self._files = KnobFiles()
         self._index: dict[str, int] = {}
         self._begun = self._committed = False
+        self._kept: set[str] = set()
         self.why = ""
         if choice not in (ProxyChoice.AUTO, ProxyChoice.MODULE):
             return
         if in_namespace:
-            self.why = "it holds knobs of the host only, not of a network namespace"
+            self.why = NOT_IN_A_NAMESPACE
             return
         try:
             self._device = _opened()
@@ -86,9 +89,9 @@ class ModuleHold:
         rules: Mapping[str, Rule],
         limits: Mapping[str, LeaseTunable],
         held: Mapping[str, Held],
-    ) -> Standing | None:
-        """Add the leased knobs, and what is coupled with them to be watched. None: not held by the
-        module, `why` says why.
+    ) -> tuple[str, ...] | None:
+        """Add the leased knobs, and what is coupled with them to be watched. Returns those that go
+        through files all the same, None where the module does not hold the lease: `why` says why.
 
         Raises:
             ProxyError: `proxy`: the module was asked for by name and does not hold the set, or
@@ -100,7 +103,7 @@ class ModuleHold:
                 by_file = self._add(self._device, rules, limits, held)
                 if set(by_file) < set(limits):
                     self._couple(self._device, held)
-                    return Standing(Backend.MODULE, by_file=by_file)
+                    return by_file
                 self.why = f"it can write none of these knobs ({by_file[0]}...)"
             except OSError as error:
                 self.why = _SAID.get(error.errno or 0, error.strerror or str(error))
@@ -147,14 +150,16 @@ class ModuleHold:
                 self._device.begin(lease_s + _GRACE_S)
                 self._begun = True
         except OSError as error:
-            why = _SAID.get(error.errno or 0, error.strerror or str(error))
-            raise ProxyError("proxy", f"the kernel module grants no lease: {why}") from error
+            raise ProxyError(
+                "proxy", f"the kernel module grants no lease: {_lease_why(error)}"
+            ) from error
 
     def keep(self, key: str) -> None:
         """Somebody else wrote `key`: the kernel leaves it alone, too."""
         index = self._index.get(key)
         if self._device is not None and index is not None:
             self._device.keep(index)
+            self._kept.add(key)
 
     def commit(self) -> None:
         """What is in force stays when this process ends. Raises ProxyError."""
@@ -167,7 +172,11 @@ class ModuleHold:
         self._committed = True
 
     def restore(self, held: Mapping[str, Held], *, written: Sequence[str]) -> RestoreReport | None:
-        """Have the kernel restore, and tell what it did. None: it holds nothing."""
+        """Have the kernel restore, and tell what it did. None: it holds nothing.
+
+        A knob that somebody else has left to us again goes back through its file: what the kernel
+        was told to keep it never writes.
+        """
         if self._device is None or not self._begun or self._committed:
             return None
         started = time.monotonic()
@@ -175,7 +184,12 @@ class ModuleHold:
             if item.foreign:
                 self.keep(key)
         result = self._device.release()
-        knobs = {key: self._device.knob(index) for key, index in self._index.items()}
+        ours_again = {key for key in self._kept if not held[key].foreign}
+        knobs = {
+            key: self._device.knob(index)
+            for key, index in self._index.items()
+            if key not in ours_again
+        }
         rest = {key: item for key, item in held.items() if key not in knobs}
         files = restore(rest, self._files, written=[key for key in written if key in rest])
         return _report(
@@ -244,6 +258,13 @@ def module_state() -> tuple[bool, str]:
     return True, f"version {info.version}, {info.rules} knobs, {info.sessions - 1} leases now"
 
 
+def _lease_why(error: OSError) -> str:
+    said = emergency()
+    if said is not None:
+        return f"it is in an emergency: {said} (`ktune recover --end-emergency`)"
+    return _SAID.get(error.errno or 0, error.strerror or str(error))
+
+
 def _opened() -> Device:
     device = Device()
     try:
@@ -260,7 +281,7 @@ _SAID = {
     errno.ENXIO: "it is being unloaded",
     errno.EACCES: "only root may use it",
     errno.EPERM: "it needs CAP_SYS_ADMIN, or is in an emergency (`ktune recover --end-emergency`)",
-    errno.EXDEV: "it holds knobs of the host only, not of a network namespace",
+    errno.EXDEV: NOT_IN_A_NAMESPACE,
     errno.EMFILE: "it holds as many sessions as it can",
     errno.EBUSY: "another session of it holds one of the knobs",
     errno.EPROTO: "it speaks another version of its interface",

@@ -12,6 +12,7 @@ import struct
 import time
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from pathlib import Path
@@ -250,6 +251,14 @@ def _write(name: str, text: str) -> None:
         os.write(fd, text.encode())
     finally:
         os.close(fd)
+
+
+def emergency() -> str | None:
+    """Why the module is in an emergency now; None: it is not, or there is no module."""
+    with suppress(OSError):
+        if shown("mode") == "emergency":
+            return shown("reason")
+    return None
 
 
 def known_features() -> int:

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from ktune.errors import RefusedError
-from ktune.proxy.backends import Backend, ProxyChoice
+from ktune.proxy.backends import ProxyChoice
 from ktune.proxy.client import LeaseLost
 from ktune.proxy.module.device import Device
 from tests.guest.inside.module_rig import INT, LONG_S, SWAPPINESS, live, needs_module
@@ -20,7 +20,7 @@ pytestmark = needs_module
 def test_a_lease_of_the_host_goes_by_the_module_unasked(paths: Paths) -> None:
     before = live(SWAPPINESS)
     with lease(paths, SWAPPINESS) as held:
-        assert held.standing.backend is Backend.MODULE
+        assert held.standing.by_module
         assert "the kernel itself restores" in held.standing.text
         assert held.apply({SWAPPINESS: 17}, deadline_s=LONG_S).ok
         assert live(SWAPPINESS) == 17
@@ -29,7 +29,7 @@ def test_a_lease_of_the_host_goes_by_the_module_unasked(paths: Paths) -> None:
 
 def test_a_network_namespace_goes_by_files_and_that_is_said(paths: Paths, net: Net) -> None:
     with lease(paths, "net.ipv4.tcp_fin_timeout", namespace=net.ref) as held:
-        assert held.standing.backend is not Backend.MODULE
+        assert not held.standing.by_module
         assert "no kernel module: it holds knobs of the host only" in held.standing.text
     with pytest.raises(RefusedError, match="knobs of the host only"):
         lease(paths, "net.ipv4.tcp_fin_timeout", namespace=net.ref, proxy=ProxyChoice.MODULE)

@@ -9,13 +9,16 @@
  *                 that the journal holds, special values, choices) always pass.
  *   guard_audit   attached at the root of cgroup2: reports every write of a
  *                 knob in `rules` by a process that is not in `own`; refuses
- *                 none.
+ *                 none. Kernel threads, by which ktune's module writes, are
+ *                 in `own` together, as pid 0; they are in the root group
+ *                 of cgroup2, whoever they work for.
  *
  * A guard rail, not a sandbox: the group that counts is the writer's at the
  * time of the write (Documentation/bpf/prog_cgroup_sysctl.rst).
  *
- * guard.bpf.c has the writer's network namespace (CO-RE, needs the kernel's
- * BTF), guard_plain.bpf.c has 0 in its place. Layouts are those of
+ * guard.bpf.c has the writer's network namespace and knows a kernel thread
+ * (CO-RE, needs the kernel's BTF), guard_plain.bpf.c has 0 in the namespace's
+ * place and goes by the thread's name. Layouts are those of
  * ktune/proxy/guard/wire.py; a test compares them with this object's BTF.
  */
 #include <linux/bpf.h>
@@ -28,6 +31,16 @@ static __always_inline __u64 writer_netns(void)
 {
 	return 0;
 }
+
+/* Root could take that name: his writes are then found by polling. */
+static __always_inline int writer_is_kernel_thread(void)
+{
+	static const __u64 kworker = 0x2f72656b726f776b; /* "kworker/", little-endian as the object is */
+	__u64 comm[2] = {};
+
+	bpf_get_current_comm(comm, sizeof(comm));
+	return !(__u32)bpf_get_current_uid_gid() && comm[0] == kworker;
+}
 #endif
 
 #define NAME_LEN	64
@@ -39,7 +52,6 @@ static __always_inline __u64 writer_netns(void)
 enum action { DENY = 0, CLAMP = 1, AUDIT = 2 };
 enum kind { ANY = 0, RANGE = 1, WORDS = 2 };
 enum verdict { ALLOWED = 0, DENIED = 1, CLAMPED = 2, AUDITED = 3, SEEN = 4 };
-#define UNPARSED	0x100	/* beside a verdict */
 
 struct rule {
 	__u32 id;
@@ -122,7 +134,31 @@ struct {
 	__type(value, struct event);
 } last SEC(".maps");
 
-/* Thread group ids, as the initial pid namespace counts them, of ktune's own writers. */
+/*
+ * An event in the making, by the writing thread. The stack has no room for it beside what judging a
+ * value needs, and memory of the CPU would not be this writer's alone: these programs can be
+ * preempted.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct event);
+} making SEC(".maps");
+
+/* Zeros to begin one with. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct event);
+} blank SEC(".maps");
+
+/*
+ * Thread group ids, as the initial pid namespace counts them, of ktune's own writers; 0 stands for
+ * every kernel thread.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 256);
@@ -156,6 +192,12 @@ struct {
  */
 struct text {
 	char chars[TEXT_LEN + CELL];	/* zeros after the value */
+	/*
+	 * What was done with it. Bytes, because the verifier does not follow their values (else it
+	 * judges `report` for each of them), and here, where alignment leaves room.
+	 */
+	__u8 verdict;
+	__u8 unparsed;
 } __attribute__((aligned(8)));
 
 /* A write: which knob, by its path below /proc/sys, and what. */
@@ -296,28 +338,40 @@ static __always_inline void count(const char *knob, __u32 verdict, int unparsed,
 		__sync_fetch_and_add(&c->lost, 1);
 }
 
-/*
- * The event is made on the stack, in a frame of its own: memory of the ring buffer is no value for a
- * map to 6.1. All frames of a call, each rounded up to 32 bytes, share 512: hence few arguments.
- */
-static __noinline void report(struct bpf_sysctl *ctx, const struct written *written, __u32 verdict,
-			      __u64 netns)
+/* Not made in the ring buffer: its memory is no value for a map to 6.1. Returns 0 when it is lost. */
+static __always_inline int tell(struct bpf_sysctl *ctx, const struct written *written, __u64 netns)
 {
-	struct event e;
+	__u64 thread = bpf_get_current_pid_tgid();
+	__u32 first = 0;
+	struct event *e = bpf_map_lookup_elem(&blank, &first);
+	int told;
 
-	e.time_ns = bpf_ktime_get_boot_ns();
-	e.netns = netns;
-	e.pid = bpf_get_current_pid_tgid() >> 32;
-	e.uid = (__u32)bpf_get_current_uid_gid();
-	e.verdict = verdict & ~UNPARSED;
-	e.unparsed = (verdict & UNPARSED) != 0;
-	bpf_get_current_comm(e.comm, sizeof(e.comm));
-	__builtin_memcpy(e.knob, written->knob, NAME_LEN);
-	__builtin_memset(e.old_text, 0, TEXT_LEN);
-	bpf_sysctl_get_current_value(ctx, e.old_text, TEXT_LEN);
-	__builtin_memcpy(e.new_text, written->text.chars, TEXT_LEN);
-	bpf_map_update_elem(&last, e.knob, &e, BPF_ANY);
-	count(e.knob, e.verdict, e.unparsed, bpf_ringbuf_output(&events, &e, sizeof(e), 0) != 0);
+	if (!e || bpf_map_update_elem(&making, &thread, e, BPF_ANY))
+		return 0;
+	e = bpf_map_lookup_elem(&making, &thread);
+	if (!e)
+		return 0;
+	e->time_ns = bpf_ktime_get_boot_ns();
+	e->netns = netns;
+	e->pid = thread >> 32;
+	e->uid = (__u32)bpf_get_current_uid_gid();
+	e->verdict = written->text.verdict;
+	e->unparsed = written->text.unparsed;
+	bpf_get_current_comm(e->comm, sizeof(e->comm));
+	__builtin_memcpy(e->knob, written->knob, NAME_LEN);
+	bpf_sysctl_get_current_value(ctx, e->old_text, TEXT_LEN);
+	__builtin_memcpy(e->new_text, written->text.chars, TEXT_LEN);
+	bpf_map_update_elem(&last, e->knob, e, BPF_ANY);
+	told = bpf_ringbuf_output(&events, e, sizeof(*e), 0) == 0;
+	bpf_map_delete_elem(&making, &thread);
+	return told;
+}
+
+static __noinline void report(struct bpf_sysctl *ctx, const struct written *written, __u64 netns)
+{
+	int told = tell(ctx, written, netns);
+
+	count(written->knob, written->text.verdict, written->text.unparsed, !told);
 }
 
 /*
@@ -373,6 +427,15 @@ __noinline int inside(const struct rule *rule, const struct exact *key, __u32 fo
 			return 0;
 	}
 	return 1;
+}
+
+static __always_inline int is_own(__u32 pid)
+{
+	__u32 kernel = 0;
+
+	if (bpf_map_lookup_elem(&own, &pid))
+		return 1;
+	return bpf_map_lookup_elem(&own, &kernel) && writer_is_kernel_thread();
 }
 
 static __always_inline int may_pass(struct rule *rule, const struct text *text, struct exact *key,
@@ -461,7 +524,9 @@ int guard_limits(struct bpf_sysctl *ctx)
 	else
 		verdict = DENIED;
 	bpf_map_update_elem(&reported, &thread, &one, BPF_ANY);
-	report(ctx, &written, found ? verdict : verdict | UNPARSED, writer_netns());
+	written.text.verdict = verdict;
+	written.text.unparsed = !found;
+	report(ctx, &written, writer_netns());
 	return verdict != DENIED;
 }
 
@@ -470,7 +535,6 @@ int guard_audit(struct bpf_sysctl *ctx)
 {
 	struct written written = {};
 	__u64 thread = bpf_get_current_pid_tgid();
-	__u32 pid = thread >> 32;
 
 	if (!ctx->write) {
 		introduce(ctx);
@@ -482,10 +546,11 @@ int guard_audit(struct bpf_sysctl *ctx)
 		bpf_map_delete_elem(&reported, &thread);
 		return 1;
 	}
-	if (bpf_map_lookup_elem(&own, &pid))
+	if (is_own(thread >> 32))
 		return 1;
 	bpf_sysctl_get_new_value(ctx, written.text.chars, TEXT_LEN);
-	report(ctx, &written, SEEN, writer_netns());
+	written.text.verdict = SEEN;
+	report(ctx, &written, writer_netns());
 	return 1;
 }
 
