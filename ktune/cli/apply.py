@@ -19,9 +19,11 @@ from ktune.cli.common import (
 )
 from ktune.errors import ExitCode, RefusedError, UsageError
 from ktune.kernel.wording import counted
+from ktune.records.gains import uncertain_lines
 
 if TYPE_CHECKING:
     from ktune.policy.apply import ApplyPlan
+    from ktune.policy.model import PolicyDocument
     from ktune.records.paths import StatePaths
 
 
@@ -129,9 +131,11 @@ def show_plan(plan: ApplyPlan) -> None:
     """What is proven, and what changes."""
     document = plan.checked.policy.document
     gain = document.evidence.gain
+    after = counted(document.evidence.pairs.after, "pair")
     say(
         f"{document.name} serial {document.serial}, from study {document.origin.study}",
-        f"  proven: {gain.text}, {document.evidence.pairs.after} pairs after the decision",
+        f"  proven: {gain.text}, {after} after the decision",
+        *(f"    {line}" for line in _uncertain(document)),
         *(f"    {item.text}" for item in document.evidence.objectives),
         f"  scope: {plan.scope.text}",
     )
@@ -147,6 +151,11 @@ def show_plan(plan: ApplyPlan) -> None:
         said = f"({'; '.join(notes)})" if notes else ""
         rows.append((item.key, show(item.before), "->", show(item.after), said))
     say(*table(rows))
+
+
+def _uncertain(document: PolicyDocument) -> tuple[str, ...]:
+    evidence = document.evidence
+    return uncertain_lines(evidence.gain.interval, document.origin.study, evidence.pairs.after)
 
 
 def _say_refusals(plan: ApplyPlan, args: Namespace, paths: StatePaths) -> None:

@@ -19,6 +19,7 @@ from ktune.cli.common import (
     whole_number,
 )
 from ktune.errors import ExitCode, UsageError
+from ktune.kernel.wording import counted
 from ktune.records.codec import encode
 
 if TYPE_CHECKING:
@@ -111,15 +112,17 @@ def report(study: Study, found: Readiness) -> Iterator[str]:
 
     proof = found.proof
     yield f"Calibration {study.id} of {study.manifest.profile_name}"
-    yield f"{found.pairs} pairs of the baseline against itself, {found.windows} windows in all"
+    pairs = counted(found.pairs, "pair")
+    yield f"{pairs} of the baseline against itself, {counted(found.windows, 'window')} in all"
     if found.switched_to:
         changed = ", ".join(f"{key} = {show(value)}" for key, value in found.switched_to.items())
         yield f"switched to and back: {changed}"
     yield ""
     yield from table(_rows(found))
     yield ""
+    allowed = counted(proof.pairs_allowed, "pair")
     yield (
-        f"To show a gain of {percent(proof.gain)} within {proof.pairs_allowed} pairs, "
+        f"To show a gain of {percent(proof.gain)} within {allowed}, "
         "at the upper limit of the noise:"
     )
     needed = "over 120" if proof.pairs_needed is None else proof.pairs_needed
@@ -128,7 +131,7 @@ def report(study: Study, found: Readiness) -> Iterator[str]:
     rows: list[tuple[str, object]] = [
         ("shown in", f"{proof.power:.0%} of proofs"),
         ("pairs needed", f"{needed} for 80%"),
-        ("smallest gain", f"{smallest} is shown in 80% of proofs of {proof.pairs_allowed} pairs"),
+        ("smallest gain", f"{smallest} is shown in 80% of proofs of {allowed}"),
         (
             "expected time",
             f"{format_duration(proof.expected_s)} of proof, at most "

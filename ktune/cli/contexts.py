@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ktune.cli.common import percent, print_json, say, show, state_paths
 from ktune.errors import ExitCode, UsageError
+from ktune.kernel.wording import counted
 from ktune.records.codec import encode
 from ktune.records.contexts import ContextsRecord, LeafRecord, read_contexts
 from ktune.records.study import Study
@@ -81,9 +82,8 @@ def standing(study: Study) -> str:
         return "contexts: no answer yet"
     if record.tree is None:
         return "contexts: no adaptive policy"
-    return (
-        f"contexts: {len(record.leaves)} settings, {', '.join(leaf.name for leaf in record.leaves)}"
-    )
+    names = ", ".join(leaf.name for leaf in record.leaves)
+    return f"contexts: {counted(len(record.leaves), 'setting')}, {names}"
 
 
 def _leaf(leaf: LeafRecord, record: ContextsRecord) -> Iterator[str]:
@@ -92,7 +92,6 @@ def _leaf(leaf: LeafRecord, record: ContextsRecord) -> Iterator[str]:
     for key, value in leaf.assignment.items():
         yield f"  {key}  {show(record.baseline.get(key))} -> {show(value)}"
     if leaf.name in record.errors:
-        yield (
-            f"  of {record.samples.get(leaf.name, 0)} windows, {percent(record.errors[leaf.name])} "
-            "taken for another's (held out)"
-        )
+        windows = counted(record.samples.get(leaf.name, 0), "window")
+        error = percent(record.errors[leaf.name])
+        yield f"  of {windows}, {error} taken for another's (held out)"

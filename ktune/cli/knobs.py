@@ -12,6 +12,7 @@ from ktune.cli.common import SubParsers, print_json, say, show, table
 from ktune.errors import ExitCode, UsageError
 from ktune.kernel.limits import host_facts
 from ktune.kernel.values import Value, ValueFormatError, parse
+from ktune.kernel.wording import counted
 
 
 def add_parser(subparsers: SubParsers) -> ArgumentParser:
@@ -77,7 +78,7 @@ def _list(entries: list[KnobEntry], *, as_json: bool) -> int:
         return ExitCode.OK
     say(*table([(item.name, item.risk.value, _line(item)) for item in entries], indent=""))
     tunable = sum(entry.tunable for entry in entries)
-    say(f"{len(entries)} knobs, {tunable} of them tunable")
+    say(f"{counted(len(entries), 'knob')}, {tunable} of them tunable")
     return ExitCode.OK
 
 
@@ -230,8 +231,9 @@ def _check(catalog: Catalog, *, write: bool, as_json: bool) -> int:
     say(*(f"note: {text}" for text in report.notes))
     say(
         f"{len(report.read)} read here, {len(report.missing)} missing as declared, "
-        f"{len(report.contradictions)} contradictions"
+        f"{counted(len(report.contradictions), 'contradiction')}"
     )
     if report.limits_tried:
-        say(f"{report.limits_tried} limits tried by writing, in a network namespace of their own")
+        tried = counted(report.limits_tried, "limit")
+        say(f"{tried} tried by writing, in a network namespace of the check's own")
     return code

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table, warn
 from ktune.errors import ExitCode
+from ktune.kernel.wording import counted
 
 if TYPE_CHECKING:
     from ktune.measure.guardrails.watch import Watchability
@@ -116,9 +117,9 @@ def plan_lines(
     guessed = "" if estimate.window_is_known else " (a guess: the workload has no usual_time)"
     yield (
         f"About {format_duration(estimate.expected_s)}, at most "
-        f"{format_duration(estimate.longest_s)}: {estimate.calibration_windows} windows of "
-        f"calibration, up to {estimate.search_windows} of search and about "
-        f"{estimate.proof_windows} of proof, "
+        f"{format_duration(estimate.longest_s)}: "
+        f"{counted(estimate.calibration_windows, 'window')} of calibration, up to "
+        f"{estimate.search_windows} of search and about {estimate.proof_windows} of proof, "
         f"{format_duration(estimate.window_s)} each{guessed}."
     )
     yield "Nothing was changed."

@@ -167,7 +167,7 @@ def _watch_lines(record: WatchRecord) -> Iterator[str]:
     state = "paused, " if record.paused else ""
     yield f"  {who}: {state}{record.mode}{phase} since {record.since}: {record.reason}"
     if record.leaf:
-        switches = f"{record.switches} switches so far"
+        switches = f"switched {counted(record.switches, 'time')} so far"
         yield f"  adapts: {record.leaf} since {record.leaf_since}, {switches}"
         if record.decided_by:
             yield f"  decided by: {record.decided_by}{_kernel_leaf(record)}"

@@ -16,7 +16,7 @@ from ktune.records import atomic
 from ktune.records.codec import RecordError, encode
 from ktune.records.contexts import read_contexts
 from ktune.records.front import read_front
-from ktune.records.gains import directions_of, gain_text
+from ktune.records.gains import directions_of, proven_text
 from ktune.records.paths import StatePaths
 from ktune.records.readiness import read_readiness
 from ktune.records.study import Study, list_studies
@@ -152,7 +152,7 @@ def _noise(calibration: Study) -> str:
     if found is None:
         return "no answer yet"
     ready = "ready" if found.ready else "not ready"
-    return f"{ready}, sd of a pair {percent(found.noise.sd)} from {found.pairs} pairs"
+    return f"{ready}, sd of a pair {percent(found.noise.sd)} from {counted(found.pairs, 'pair')}"
 
 
 def _gain(study: Study) -> str:
@@ -164,7 +164,7 @@ def _gain(study: Study) -> str:
         return ""
     gain = proof.gain
     direction = directions_of(study.manifest).get(gain.metric)
-    return gain_text(gain.metric, gain.estimate, gain.interval, gain.level, direction)
+    return proven_text(gain.metric, gain.estimate, gain.interval, gain.level, direction)
 
 
 def _document(study: Study) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ktune.cli.common import (
     warn,
 )
 from ktune.errors import ExitCode, UsageError
+from ktune.kernel.wording import counted
 
 if TYPE_CHECKING:
     from ktune.modes.watch.spec import WatchSpec
@@ -197,7 +198,7 @@ def _show(spec: WatchSpec, *, in_force: bool) -> None:
         say(f"  {metric.name}: rolled back when worse by more than {percent(share)}")
     say(
         f"guardrails every {format_duration(timing.interval_s)}; "
-        f"probation: {guard.probation_pairs} pairs, one every "
+        f"probation: {counted(guard.probation_pairs, 'pair')}, one every "
         f"{format_duration(timing.probation_every_s)}, false rollbacks {guard.alpha:.2%} in total; "
         f"then one every {format_duration(timing.holdback_every_s)}, a false rollback every "
         f"{guard.mean_pairs:g} pairs"

@@ -20,6 +20,7 @@ from enum import StrEnum
 from ktune.evidence.eprocess import SymmetricE, log_symmetric_e
 from ktune.evidence.pairs import PairResult, PairState, change_of
 from ktune.evidence.student import t_quantile
+from ktune.kernel.wording import counted
 
 TEST = "symmetric-e"
 """The one test, as proofs and policies name it."""
@@ -134,13 +135,13 @@ def decide(pairs: Sequence[PairResult], rule: Rule) -> Decision:
         name: _Track(f"{name} worse by >= {math.expm1(margin):.3g}", rule)
         for name, margin in rule.margins.items()
     }
-    counted = lost = void = 0
-    outcome, reason = Outcome.CONTINUE, f"fewer than {rule.min_pairs} pairs"
+    tested = lost = void = 0
+    outcome, reason = Outcome.CONTINUE, f"fewer than {counted(rule.min_pairs, 'pair')}"
     for pair in pairs:
         if pair.state is PairState.VOID:
             void += 1
             continue
-        counted += 1
+        tested += 1
         if pair.state is PairState.LOST or pair.gain is None:
             lost += 1
             for track in (primary, *limits.values()):
@@ -151,7 +152,7 @@ def decide(pairs: Sequence[PairResult], rule: Rule) -> Decision:
                 if name not in pair.worsening:
                     raise ValueError(f"pair {pair.draw} has no value for the constraint on {name}")
                 track.add(rule.margins[name] - pair.worsening[name])
-        outcome, reason = _judge(primary, limits, counted, rule)
+        outcome, reason = _judge(primary, limits, tested, rule)
         if outcome is not Outcome.CONTINUE:
             break
     return Decision(
@@ -159,14 +160,14 @@ def decide(pairs: Sequence[PairResult], rule: Rule) -> Decision:
         reason=reason,
         primary=primary.evidence(),
         constraints={name: track.evidence() for name, track in limits.items()},
-        pairs=counted,
+        pairs=tested,
         lost=lost,
         void=void,
     )
 
 
 def _judge(
-    primary: _Track, limits: Mapping[str, _Track], counted: int, rule: Rule
+    primary: _Track, limits: Mapping[str, _Track], tested: int, rule: Rule
 ) -> tuple[Outcome, str]:
     tracks = {"the gain": primary, **{f"the constraint on {n}": t for n, t in limits.items()}}
     open_ones = {name: track for name, track in tracks.items() if track.proof is None}
@@ -174,18 +175,18 @@ def _judge(
         proof = primary.evidence()
         return Outcome.IMPROVED, (
             f"{TEST} reached {proof.e_value:.3g} (threshold {proof.threshold:.3g}) "
-            f"after {proof.after_pairs} pairs"
+            f"after {counted(proof.after_pairs, 'pair')}"
         )
     names = " and ".join(open_ones)
-    if counted >= rule.max_pairs:
-        return Outcome.NO_IMPROVEMENT, f"{names} not shown within {rule.max_pairs} pairs"
-    hopeless = [name for name, track in open_ones.items() if track.hopeless(counted)]
+    if tested >= rule.max_pairs:
+        return Outcome.NO_IMPROVEMENT, f"{names} not shown within {counted(rule.max_pairs, 'pair')}"
+    hopeless = [name for name, track in open_ones.items() if track.hopeless(tested)]
     if hopeless:
         return Outcome.NO_IMPROVEMENT, (
             f"{' and '.join(hopeless)} can hardly be shown any more within "
-            f"{rule.max_pairs} pairs (futility after {counted})"
+            f"{counted(rule.max_pairs, 'pair')} (futility after {tested})"
         )
-    return Outcome.CONTINUE, f"{names} not shown yet after {counted} pairs"
+    return Outcome.CONTINUE, f"{names} not shown yet after {counted(tested, 'pair')}"
 
 
 class _Track:
@@ -197,7 +198,7 @@ class _Track:
         self.proof: Evidence | None = None
         self._process = SymmetricE()
         self._xs: list[float] = []
-        self._counted = 0
+        self._tested = 0
 
     def add(self, x: float) -> None:
         """A measured pair, as its distance from the hypothesis (above 0 = against it)."""
@@ -213,14 +214,14 @@ class _Track:
         """The proof if there is one, else where the test stands."""
         return self.proof or self._stand()
 
-    def hopeless(self, counted: int) -> bool:
+    def hopeless(self, tested: int) -> bool:
         """Whether the test would not fire even if the rest of the pairs went well.
 
         Well means: the remaining pairs are spread like those so far, but around the upper 99 %
         limit of their mean, and none is lost.
         """
-        rest = self.rule.max_pairs - counted
-        if counted < FUTILITY_FROM or self.proof is not None or len(self._xs) < 2:
+        rest = self.rule.max_pairs - tested
+        if tested < FUTILITY_FROM or self.proof is not None or len(self._xs) < 2:
             return False
         n = len(self._xs)
         mean = math.fsum(self._xs) / n
@@ -232,7 +233,7 @@ class _Track:
 
     def _count(self, x: float) -> None:
         self._process.add(x)
-        self._counted += 1
+        self._tested += 1
         if self.proof is None:
             stand = self._stand()
             if stand.fired:
@@ -240,11 +241,11 @@ class _Track:
 
     def _stand(self) -> Evidence:
         log_e = self._process.log_e
-        ripe = self._counted >= self.rule.min_pairs
+        ripe = self._tested >= self.rule.min_pairs
         return Evidence(
             hypothesis=self.hypothesis,
             fired=ripe and log_e >= math.log(self.rule.threshold),
             e_value=math.exp(log_e),
             threshold=self.rule.threshold,
-            after_pairs=self._counted,
+            after_pairs=self._tested,
         )

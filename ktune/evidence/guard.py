@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from ktune.evidence.decide import SAME
 from ktune.evidence.eprocess import log_symmetric_e
 from ktune.evidence.pairs import Direction, change_of
+from ktune.kernel.wording import counted
 
 FIRST_SHARE = 0.8
 """Of alpha, for the first begin: most probations are never disturbed."""
@@ -109,7 +110,9 @@ def judge(worsenings: Sequence[Mapping[str, float]], rule: GuardRule) -> GuardDe
     if fired:
         worst = min(fired, key=lambda item: item.pairs)
         return GuardDecision(found, len(worsenings), worst.metric, _regression_text(worst, rule))
-    return GuardDecision(found, len(worsenings), None, f"no regression in {len(worsenings)} pairs")
+    return GuardDecision(
+        found, len(worsenings), None, f"no regression in {counted(len(worsenings), 'pair')}"
+    )
 
 
 def least_pairs(rule: GuardRule) -> int:
@@ -129,7 +132,7 @@ def too_few(pairs: int, rule: GuardRule) -> str:
         return ""
     metrics = f" over {len(rule.margins)} metrics" if len(rule.margins) > 1 else ""
     return (
-        f"{pairs} pair{'' if pairs == 1 else 's'} can find no worsening, however large, at alpha "
+        f"{counted(pairs, 'pair')} can find no worsening, however large, at alpha "
         f"{rule.alpha:g}{metrics}: at least {needed} are needed"
     )
 
@@ -167,5 +170,5 @@ def _regression_text(item: MetricEvidence, rule: GuardRule) -> str:
     return (
         f"{item.metric} is {mean:.1%} worse than at the baseline (margin {margin:.1%}): "
         f"E {item.e_value:.3g} (threshold {item.threshold:g}) "
-        f"after {item.pairs} pairs"
+        f"after {counted(item.pairs, 'pair')}"
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from ktune.evidence.pairs import Arm
 from ktune.kernel.tunable import Assignment
+from ktune.kernel.wording import counted
 from ktune.measure.window import Validity
 from ktune.modes.bench import Bench, Disturbed, Measured
 from ktune.modes.events import GuardrailCrossed
@@ -162,7 +163,7 @@ class Learning:
         self.observe(
             PhaseStarted(
                 Phase.FINALISTS,
-                f"{min(len(contenders), rounds[0].keep)} contenders",
+                counted(min(len(contenders), rounds[0].keep), "contender"),
                 most_windows(len(contenders), rounds),
                 "windows, baselines between them",
             )

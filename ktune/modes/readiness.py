@@ -22,6 +22,7 @@ from ktune.evidence.power import (
     smallest_gain,
 )
 from ktune.evidence.readiness import Averaging, Effect, autocorrelation, order_effect, spread
+from ktune.kernel.wording import counted
 from ktune.modes.scoring import Goals
 from ktune.modes.settings import Settings
 from ktune.modes.switching import Switching, averaging_of, switching, waiting, window_s_of
@@ -166,7 +167,7 @@ def _unresolved(case: _Case, proof: Resolution) -> tuple[tuple[str, ...], tuple[
         return (), ()  # no effect is too small to be of interest: nothing to measure up to
     problem = (
         f"a gain of {proof.gain:.2%} would be shown in {proof.power:.1%} of proofs of "
-        f"{rule.max_pairs} pairs (wanted: {TARGET:.0%})"
+        f"{counted(rule.max_pairs, 'pair')} (wanted: {TARGET:.0%})"
     )
     if case.smallest is not None:
         return (problem,), tuple(_helps(case, proof, case.smallest))

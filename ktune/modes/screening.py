@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from ktune.kernel.wording import counted
 from ktune.modes.search_setup import SearchSetup
 from ktune.modes.settings import Settings
 from ktune.records.search import Screening
@@ -50,7 +51,7 @@ class Screener:
 
 def text_of(screening: Screening) -> str:
     """For people: what a look found."""
-    start = f"screening after {screening.assignments} settings: "
+    start = f"screening after {counted(screening.assignments, 'setting')}: "
     if not screening.clear:
         return start + "no knob stands out of the noise, none is dropped"
     kept = ", ".join(item.name for item in screening.kept)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from ktune.kernel.wording import counted
 from ktune.modes.settings import Settings
 from ktune.profile.goals import SpaceShape
 from ktune.profile.plan import Plan
@@ -49,7 +50,7 @@ class SearchSetup:
             return sampler
         axes = len(self._plan.dimensions)
         used = min(axes, self.record.dimensions)
-        return f"{sampler}, {axes} knobs projected to {used} dimensions"
+        return f"{sampler}, {counted(axes, 'knob')} projected to {counted(used, 'dimension')}"
 
     def open(self, dropped: Collection[str]) -> Search:
         """The search over all knobs but `dropped`, in a study of its own in the same storage."""

@@ -15,6 +15,7 @@ from datetime import timedelta
 
 from ktune.errors import RefusedError
 from ktune.evidence.readiness import MINIMUM_PAIRS
+from ktune.kernel.wording import counted
 from ktune.modes.bench import Bench
 from ktune.modes.calibration import Calibration, calibration_on
 from ktune.modes.readiness import judge
@@ -84,9 +85,10 @@ def unresolved_text(found: Readiness) -> str:
     if proof.gain > 0 and not found.gate.fired:
         cannot = "may not be" if found.undecided else "can't be"
         said = (
-            f"the MEI of {proof.gain:.2%} {cannot} resolved within {proof.pairs_allowed} pairs: "
-            f"sd of a pair {noise.sd:.2%} (at most {noise.high:.2%}, from {found.pairs} pairs), "
-            f"shown in {proof.power:.0%} of proofs"
+            f"the MEI of {proof.gain:.2%} {cannot} resolved within "
+            f"{counted(proof.pairs_allowed, 'pair')}: "
+            f"sd of a pair {noise.sd:.2%} (at most {noise.high:.2%}, from "
+            f"{counted(found.pairs, 'pair')}), shown in {proof.power:.0%} of proofs"
         )
     return f"{said}; what would help: {'; '.join(found.helps)}"
 
@@ -128,7 +130,7 @@ def _taken_over(study: Study, paths: StatePaths, observe: Observer) -> Readiness
         other, readiness = item
         observe(
             Note(
-                f"calibration {other.id} of this profile ({readiness.pairs} pairs, "
+                f"calibration {other.id} of this profile ({counted(readiness.pairs, 'pair')}, "
                 f"{other.manifest.ended_at}) is used; none is measured now"
             )
         )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ktune.errors import ExitCode, KtuneError
+from ktune.kernel.wording import counted
 from ktune.policy import digest, emit
 from ktune.policy.freeze import (
     FreezeOptions,
@@ -49,9 +50,10 @@ def freeze_contexts(contexts: Study, paths: StatePaths, options: FreezeOptions) 
     return emit.document(
         tree,
         block=frozenset({"baseline", "assignment", "leaves"}),
-        header=f"{first.manifest.profile_name}, adaptive: {len(record.leaves)} assignments, "
-        f"learned in {contexts.id}.\nPut it in force with `ktune watch FILE`, which switches; when "
-        "that ends, the baseline returns.",
+        header=f"{first.manifest.profile_name}, adaptive: "
+        f"{counted(len(record.leaves), 'assignment')}, learned in {contexts.id}.\n"
+        "Put it in force with `ktune watch FILE`, which switches; when that "
+        "ends, the baseline returns.",
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from ktune.errors import KtuneError, RefusedError
 from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.namespaces import netns_cookie
+from ktune.kernel.wording import counted
 from ktune.policy import stack
 from ktune.policy.scope import ScopeIdentity, cookie_of
 from ktune.policy.stack import StackEntry
@@ -128,13 +129,13 @@ def guard_state(entry: StackEntry, paths: StatePaths) -> GuardState:
         lines.append(f"what it has seen can't be read: {error.why}")
     else:
         for key, name in known.items():
-            counted, last = seen[name].counters, seen[name].last
+            counts, last = seen[name].counters, seen[name].last
             if last is not None:
-                times = counted.seen + counted.denied
+                times = counted(counts.seen + counts.denied, "time")
                 where = "" if last.netns is None else f", network namespace {last.netns}"
-                refused = f", {counted.denied} refused" if counted.denied else ""
+                refused = f", {counts.denied} refused" if counts.denied else ""
                 lines.append(
-                    f"{key}: written {times} times by others{refused}; last {last.old} -> "
+                    f"{key}: written {times} by others{refused}; last {last.old} -> "
                     f"{last.new} ({last.verdict.name.lower()}) by {last.comm} (pid {last.pid}, "
                     f"uid {last.uid}{where})"
                 )

@@ -9,7 +9,7 @@ from pydantic import Field, Strict
 from ktune.evidence.pairs import Direction
 from ktune.policy.fields import Count, Settings, Share, ShortText
 from ktune.profile.fields import Flag, Model, Name, Number
-from ktune.records.gains import gain_text
+from ktune.records.gains import gain_text, proven_text
 
 Better = Literal["higher", "lower"]
 
@@ -67,7 +67,7 @@ class PolicyGain(Model):
     @property
     def text(self) -> str:
         """For people: which way it went, and whether that is better."""
-        return gain_text(
+        return proven_text(
             self.metric, self.estimate, self.interval, self.level, _direction(self.better)
         )
 

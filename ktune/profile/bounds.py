@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ktune.catalog.model import KnobEntry
 from ktune.kernel.values import Value, ValueFormatError, ValueType, parse
+from ktune.kernel.wording import counted
 from ktune.profile import units
 from ktune.profile.knobs import Knob
 from ktune.profile.space import Dimension
@@ -134,7 +135,7 @@ def _vector_of(entry: KnobEntry, setting: object, page_bytes: int) -> tuple[int,
     parts = setting if isinstance(setting, tuple) else str(setting).split()
     vector = tuple(units.for_knob(part, entry.unit, page_bytes=page_bytes) for part in parts)
     if entry.length is not None and len(vector) != entry.length:
-        raise ValueError(f"{entry.length} numbers are expected, found {len(vector)}")
+        raise ValueError(f"expected {counted(entry.length, 'number')}, found {len(vector)}")
     return vector
 
 

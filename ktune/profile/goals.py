@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, Strict, WithJsonSchema, model_valid
 
 from ktune.evidence.decide import fewest_pairs
 from ktune.evidence.pairs import Direction
+from ktune.kernel.wording import counted
 from ktune.profile.change_windows import ChangeWindow, TimeZone
 from ktune.profile.fields import Duration, Flag, Model, Name, Number, Percent, Whole, wrong
 from ktune.profile.safety import DeviceGuard, HealthGuard, KernelGuard, OomGuard, PressureGuard
@@ -330,7 +331,8 @@ class Promotion(Model):
             shared = f" shared by {self.finalists} finalists" if self.finalists > 1 else ""
             needed = fewest_pairs(level, _MOST_PAIRS)
             raise wrong(
-                f"{self.pairs.max} pairs can prove nothing at alpha {self.alpha:g}{shared}: "
+                f"{counted(self.pairs.max, 'pair')} can prove nothing at alpha "
+                f"{self.alpha:g}{shared}: "
                 + (f"at least {needed}" if needed else f"more than {_MOST_PAIRS}")
                 + " are needed",
                 at=("pairs", "max"),

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from ktune.kernel.wording import counted
 from ktune.profile.change_windows import next_opening, open_until
 from ktune.profile.model import Profile
 from ktune.profile.slo import ServiceLevel
@@ -110,8 +111,9 @@ def rule_lines(rules: RunRules) -> Iterator[str]:
     wanted = f"required by {rules.approval}: `ktune approve` before `ktune apply`"
     yield f"approval: {wanted if rules.approval else 'not required'}"
     yield (
-        f"after `apply`, by `ktune watch`: probation of {rules.probation_pairs} pairs, rolled back "
-        f"when worse by more than {rules.margin:.1%} (false rollbacks: "
+        f"after `apply`, by `ktune watch`: probation of "
+        f"{counted(rules.probation_pairs, 'pair')}, rolled back when worse by more than "
+        f"{rules.margin:.1%} (false rollbacks: "
         f"{rules.probation_alpha:.2%} in total), then {rules.on_rollback}"
     )
 

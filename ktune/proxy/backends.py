@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from ktune.kernel.wording import counted
 from ktune.proxy.model import Json
 
 
@@ -58,7 +59,7 @@ class Standing:
         module = f"; no kernel module: {self.module_why}" if self.module_why else ""
         if not self.guarded:
             return f"{way}; others' writes are found by polling{module}"
-        rest = f", {len(self.unguarded)} knobs outside /proc/sys by polling"
+        rest = f", {counted(len(self.unguarded), 'knob')} outside /proc/sys by polling"
         where = f"; namespace of writers unknown: {self.netns_why}" if self.netns_why else ""
         return (
             f"{way}; others' writes are seen at once{rest if self.unguarded else ''}{where}{module}"

@@ -60,6 +60,48 @@ def gain_text(
     )
 
 
+UNCERTAIN = "how much is uncertain"
+_MORE_PAIRS = 4
+"""So many times the pairs halve an interval."""
+
+
+def uncertain(interval: tuple[float, float]) -> bool:
+    """Does the interval of a gain include no gain at all?
+
+    The decision asks whether there is a gain, with as many pairs as it needs; its size comes from
+    a fixed number of later ones, which may be too few to tell it from none.
+    """
+    low, high = interval
+    return low <= 0 <= high
+
+
+def proven_text(
+    metric: str,
+    gain: float,
+    interval: tuple[float, float],
+    level: float,
+    direction: Direction | None = None,
+) -> str:
+    """`gain_text` of a proven gain, with a word of warning where one is due."""
+    said = gain_text(metric, gain, interval, level, direction)
+    return f"{said}, {UNCERTAIN}" if uncertain(interval) else said
+
+
+def uncertain_lines(interval: tuple[float, float], study: str, pairs: int) -> tuple[str, ...]:
+    """What a person should know before quoting such a gain, and what to do; nothing otherwise.
+
+    `pairs`: those that it comes from.
+    """
+    if not uncertain(interval):
+        return ()
+    more = _MORE_PAIRS * pairs
+    return (
+        f"{UNCERTAIN}: the interval includes no gain at all. That there is one rests on the",
+        f"pairs of the decision. For one half as wide: promotion: {{pairs: {{after: {more}}}}} in",
+        f"the profile, then `ktune tune PROFILE --warm-start {study}`",
+    )
+
+
 def log_gain_text(log_gain: float | None, direction: Direction | None = None) -> str:
     """A log gain for people; `-` for none."""
     if log_gain is None:

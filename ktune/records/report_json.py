@@ -14,7 +14,7 @@ from ktune.evidence.pairs import Direction
 from ktune.records.codec import encode
 from ktune.records.contexts import read_contexts
 from ktune.records.front import read_front
-from ktune.records.gains import directions_of, gain_text
+from ktune.records.gains import directions_of, gain_text, proven_text, uncertain
 from ktune.records.readiness import read_readiness
 from ktune.records.study import Study
 from ktune.records.summary import search_document
@@ -92,8 +92,9 @@ def _settings(proof: Proof) -> list[dict[str, Any]]:
 
 def _gain(gain: GainRecord, directions: Mapping[str, Direction]) -> dict[str, Any]:
     direction = directions.get(gain.metric)
-    text = gain_text(gain.metric, gain.estimate, gain.interval, gain.level, direction)
-    return {**encode(gain), "better": _better(direction), "text": text}
+    text = proven_text(gain.metric, gain.estimate, gain.interval, gain.level, direction)
+    said = {"better": _better(direction), "text": text}
+    return {**encode(gain), **said, "uncertain": uncertain(gain.interval)}
 
 
 def _objective(item: ObjectiveRecord, directions: Mapping[str, Direction]) -> dict[str, Any]:

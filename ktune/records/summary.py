@@ -13,9 +13,18 @@ from typing import Any
 
 from ktune.evidence.pairs import Arm
 from ktune.kernel.values import Value
+from ktune.kernel.wording import counted
 from ktune.records.codec import encode
 from ktune.records.front import Front, read_front
-from ktune.records.gains import change_text, directions_of, gain_text, worse_text
+from ktune.records.gains import (
+    UNCERTAIN,
+    change_text,
+    directions_of,
+    gain_text,
+    uncertain,
+    uncertain_lines,
+    worse_text,
+)
 from ktune.records.readiness import Readiness, read_readiness
 from ktune.records.search import Screening, SearchRecord, read_search
 from ktune.records.shares import window_shares
@@ -92,8 +101,8 @@ def _head(study: Study) -> Iterator[str]:
         yield f"  phase       {phase}, of contexts {manifest.options.get('contexts')}"
     record = read_search(study.folder) or SearchRecord()
     projected = (
-        f", {len(record.projection)} knobs projected to "
-        f"{min(len(record.projection), record.dimensions)} dimensions"
+        f", {counted(len(record.projection), 'knob')} projected to "
+        f"{counted(min(len(record.projection), record.dimensions), 'dimension')}"
         if record.projection and record.dimensions
         else ""
     )
@@ -101,7 +110,8 @@ def _head(study: Study) -> Iterator[str]:
     for look in record.screenings:
         yield f"  screening   {_screening(look)}"
     if record.pruned:
-        yield f"  pruning     {record.pruned} settings behind the best were not measured further"
+        pruned = counted(record.pruned, "setting")
+        yield f"  pruning     {pruned} behind the best not measured further"
     for note in record.warm_notes:
         yield f"  warm start  {note}"
     if record.warm_notes:
@@ -123,13 +133,13 @@ def _calibration(found: Readiness) -> Iterator[str]:
     proof, noise = found.proof, found.noise
     of = f"calibration {found.source}" if found.source else "before the search"
     yield (
-        f"  calibration {found.pairs} pairs, {of}: sd of a pair {noise.sd:.2%} (at most "
+        f"  calibration {counted(found.pairs, 'pair')}, {of}: sd of a pair {noise.sd:.2%} (at most "
         f"{noise.high:.2%})"
     )
     if proof.gain > 0:
         yield (
             f"              a gain of {proof.gain:.2%} is shown in {proof.power:.0%} of proofs of "
-            f"{proof.pairs_allowed} pairs: {'ready' if found.ready else 'NOT ready'}"
+            f"{counted(proof.pairs_allowed, 'pair')}: {'ready' if found.ready else 'NOT ready'}"
         )
     for problem in found.problems:
         yield f"              not ready: {problem}"
@@ -138,7 +148,7 @@ def _calibration(found: Readiness) -> Iterator[str]:
 
 
 def _screening(look: Screening) -> str:
-    after = f"after {look.assignments} settings: "
+    after = f"after {counted(look.assignments, 'setting')}: "
     if not look.clear:
         return after + "no knob stood out of the noise, none was dropped"
     if not look.dropped:
@@ -169,7 +179,11 @@ def _found(study: Study, proof: Proof | None) -> Iterator[str]:
     gain, directions = proof.gain, directions_of(study.manifest)
     direction = directions.get(gain.metric)
     said = gain_text(gain.metric, gain.estimate, gain.interval, gain.level, direction)
-    yield f"Improved: {said}, from {proof.pairs.after} pairs after the decision."
+    how_much = f", {UNCERTAIN}" if uncertain(gain.interval) else ""
+    after = counted(proof.pairs.after, "pair")
+    yield f"Improved{how_much}: {said}, from {after} after the decision."
+    for line in uncertain_lines(gain.interval, study.id, proof.pairs.after):
+        yield f"  {line}"
     yield from _rule(proof)
     for goal in proof.objectives:
         held = "held" if goal.held else "NOT held"
@@ -201,7 +215,8 @@ def _found(study: Study, proof: Proof | None) -> Iterator[str]:
 def _front(front: Front, manifest: StudyManifest) -> Iterator[str]:
     """Trades, each the best of many in its direction: no gain of it may be quoted."""
     directions, baseline = directions_of(manifest), manifest.baseline
-    yield f"Front of {len(front.points)} unconfirmed trades ({front.why}); gains read too high:"
+    trades = counted(len(front.points), "unconfirmed trade")
+    yield f"Front of {trades} ({front.why}); gains read too high:"
     for point in front.points:
         gains = ", ".join(
             f"{name} {change_text(gain, directions.get(name))}"
@@ -274,8 +289,8 @@ def _windows(records: tuple[WindowRecord, ...]) -> Iterator[str]:
     shares = window_shares(records)
     if shares.new:
         yield (
-            f"  search       {shares.new} windows of new candidates, {shares.again} measured the "
-            f"best again ({shares.share:.0%})"
+            f"  search       {counted(shares.new, 'window')} of new candidates, {shares.again} "
+            f"measured the best again ({shares.share:.0%})"
         )
     proving = [record for record in records if record.phase in (Phase.DECISION, Phase.AFTER)]
     voided = {

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ktune.kernel.wording import counted
 from ktune.search.trials import AssignmentKey, Origin, Row, ScoredTrial, VoidTrial, feasible, key_of
 
 
@@ -52,7 +53,7 @@ def should_stop(rows: Sequence[Row], elapsed_s: float, rules: StopRules) -> Stop
     Converged: over the last `stop_after` trials no assignment measured twice or more raised the
     best such mean seen so far (0, the baseline's own, to begin with) by more than `minimum_gain`.
     """
-    counted = sum(not isinstance(row.told, VoidTrial) for row in rows)
+    told = sum(not isinstance(row.told, VoidTrial) for row in rows)
     voids = 0
     for row in reversed(rows):
         if not isinstance(row.told, VoidTrial):
@@ -60,13 +61,15 @@ def should_stop(rows: Sequence[Row], elapsed_s: float, rules: StopRules) -> Stop
         voids += 1
     if elapsed_s >= rules.time_s:
         return Stop(StopKind.TIME, f"the time of {rules.time_s:.0f} s is used up")
-    if counted >= rules.trials:
-        return Stop(StopKind.TRIALS, f"all {rules.trials} trials are used up")
+    if told >= rules.trials:
+        return Stop(StopKind.TRIALS, f"the budget of {counted(rules.trials, 'trial')} is used up")
     if voids >= rules.voids_in_a_row:
-        return Stop(StopKind.VOID, f"{voids} windows in a row were disturbed from outside")
+        return Stop(StopKind.VOID, f"disturbed from outside: {counted(voids, 'window')} in a row")
     since = trials_since_improvement(rows, rules.minimum_gain)
     if since >= rules.stop_after:
-        return Stop(StopKind.CONVERGED, f"no re-measured improvement over {since} trials")
+        return Stop(
+            StopKind.CONVERGED, f"no re-measured improvement over {counted(since, 'trial')}"
+        )
     return None
 
 

@@ -72,7 +72,7 @@ def test_a_policys_guard_tells_who_else_wrote_and_refuses_nobody(
     pid, said = write_as("", sysctl(IDLE), "1", netns=netns.path)
     assert said == ["ok"]
     [line] = state_of(cli)["lines"]
-    assert line.startswith(f"{IDLE}: written 1 times by others; last 0 -> 1 (seen) by python")
+    assert line.startswith(f"{IDLE}: written 1 time by others; last 0 -> 1 (seen) by python")
     assert f"(pid {pid}, uid 0, network namespace " in line
     assert line in cli("status").out
 

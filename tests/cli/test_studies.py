@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -12,6 +13,8 @@ from ktune.evidence.pairs import Arm, Direction
 from ktune.records.front import Front, FrontPoint, write_front
 from ktune.records.types import Phase, ProofOutcome
 from tests.policy import support
+
+from .support import Namespace
 
 
 def test_no_studies_yet(cli):
@@ -56,6 +59,32 @@ def test_the_report_gives_the_gain_with_its_interval_and_not_the_search_numbers(
     )
     assert "net.ipv4.tcp_rmem" in done.out
     assert "4096 131072 6291456 -> 4096 131072 33554432" in done.out
+
+
+def test_a_gain_that_may_be_none_is_nowhere_called_improved_without_a_word(cli, paths, tmp_path):
+    study = support.study(paths, gain=support.UNCERTAIN_GAIN)
+    done = cli("report", study.id)
+    assert "Improved, how much is uncertain: throughput 0.1% better" in done.out
+    assert "the interval includes no gain at all" in done.out
+    assert "promotion: {pairs: {after: 40}}" in done.out
+    assert f"`ktune tune PROFILE --warm-start {study.id}`" in done.out
+    assert cli("report", study.id, "--json").json["gain"]["uncertain"] is True
+    assert "how much is uncertain" in cli("studies", "list").out
+    file = tmp_path / "policy.yaml"
+    assert cli("freeze", study.id, "-o", file).code == 0
+    with contextlib.ExitStack() as stack:
+        scope = Namespace.make()
+        stack.callback(scope.end)
+        asked = cli("apply", file, "--netns", scope.path, "--dry-run")
+    assert asked.code == 0, asked.err
+    assert "[-21.0%, +27.0%], how much is uncertain, 10 pairs after the decision" in asked.out
+    assert "the interval includes no gain at all" in asked.out
+
+
+def test_a_gain_that_is_surely_one_has_no_such_word(cli, paths):
+    done = cli("report", support.study(paths).id)
+    assert "uncertain" not in done.out
+    assert cli("report", support.study(paths).id, "--json").json["gain"]["uncertain"] is False
 
 
 def test_the_report_counts_void_pairs_by_the_arm_that_voided_them(cli, paths):

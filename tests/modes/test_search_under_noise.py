@@ -148,5 +148,5 @@ def test_pruning_saves_windows_and_nothing_of_it_reaches_the_proof(tmp_path: Pat
         record = read_search(it.study.folder)
         report = "\n".join(report_lines(it.study))
     assert record is not None and record.pruned > 0
-    assert f"{record.pruned} settings behind the best were not measured further" in report
+    assert "behind the best not measured further" in report
     assert proof is not None and proof.pairs.decision >= 5

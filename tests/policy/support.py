@@ -52,6 +52,11 @@ def here() -> dict[str, object]:
     }
 
 
+GAIN = GainRecord("throughput", 0.0613, (0.04, 0.083))
+UNCERTAIN_GAIN = GainRecord("throughput", 0.001, (-0.21, 0.27))
+"""The decision stands, and the pairs after it can't tell the gain from none."""
+
+
 def study(
     paths: StatePaths,
     *,
@@ -63,6 +68,7 @@ def study(
     study_id: str = "",
     better: Direction | None = None,
     promotion: Mapping[str, object] | None = None,
+    gain: GainRecord = GAIN,
 ) -> Study:
     """A study with one window and, unless `outcome` is None, a proof; with `better`, its profile
     says which way the objective runs."""
@@ -99,7 +105,7 @@ def study(
         )
     )
     if outcome is not None:
-        made.write_proof(proof(assignment, baseline, outcome))
+        made.write_proof(proof(assignment, baseline, outcome, gain))
     return made
 
 
@@ -107,17 +113,16 @@ def proof(
     assignment: Mapping[str, Value] = NET_ASSIGNMENT,
     baseline: Mapping[str, Value] = NET_BASELINE,
     outcome: ProofOutcome = ProofOutcome.IMPROVED,
+    gain: GainRecord = GAIN,
 ) -> Proof:
-    """The proof of an improvement by 6.1 %."""
+    """The proof of an improvement by 6.1 %, or by another `gain`."""
     return Proof(
         outcome=outcome,
         assignment=assignment,
         baseline=baseline,
         rule=RuleRecord(("symmetric-e",), 0.05, "gain <= 0", "symmetric-e", 57.23, 20.0),
         pairs=PairCounts(14, 10, 1, 0),
-        gain=GainRecord("throughput", 0.0613, (0.04, 0.083))
-        if outcome is ProofOutcome.IMPROVED
-        else None,
+        gain=gain if outcome is ProofOutcome.IMPROVED else None,
         constraints=(ConstraintRecord("p99", -0.012, 0.029, 0.05, True),),
         claimed_by_search=0.098,
         decided_at="2026-11-21T10:15:00Z",

@@ -168,7 +168,7 @@ def test_knobs_outside_proc_sys_are_named_as_not_guarded(
 ) -> None:
     with lease(paths, THP, "vm.swappiness") as held:
         assert held.standing.unguarded == (THP,)
-        assert "1 knobs outside /proc/sys by polling" in held.standing.text
+        assert "1 knob outside /proc/sys by polling" in held.standing.text
 
 
 def test_a_lease_without_sysctls_says_why_there_is_no_guard(

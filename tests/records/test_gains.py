@@ -16,6 +16,8 @@ from ktune.records.gains import (
     gain_text,
     log_gain_text,
     range_text,
+    uncertain,
+    uncertain_lines,
     worse_text,
 )
 from ktune.records.types import Phase, StudyManifest
@@ -57,6 +59,17 @@ def test_intervals_run_from_low_to_high_as_the_metric_does() -> None:
         "p99 -6.1% (better), 95% interval [-8.3%, -4.0%]"
     )
     assert (worse_text(0.029), worse_text(-0.012)) == ("2.9% worse", "1.2% better")
+
+
+@pytest.mark.parametrize(
+    ("interval", "answer"),
+    [((0.001, 0.02), False), ((0.0, 0.02), True), ((-0.21, 0.27), True), ((-math.inf, 0.02), True)],
+)
+def test_a_gain_is_uncertain_while_its_interval_includes_none(
+    interval: tuple[float, float], answer: bool
+) -> None:
+    assert uncertain(interval) is answer
+    assert bool(uncertain_lines(interval, "id", 10)) is answer
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from functools import partial
 from ktune.errors import KtuneError, RefusedError, UsageError
 from ktune.evidence.pairs import Arm
 from ktune.kernel.tunable import Assignment
+from ktune.kernel.wording import counted
 from ktune.measure.fingerprint import Fingerprint
 from ktune.measure.fingerprinted import Fingerprinted
 from ktune.measure.guardrails.watch import Guardrails
@@ -204,7 +205,9 @@ def _measure_looks(run: _Run, name: str, plan: Plan, assignments: Sequence[Assig
     request = LeaseRequest(
         f"{run.study.id}-{name}", f"tune {profile.name}: looks at {name}", str(history.actor())
     )
-    run.observe(Note(f"phase {name}: what it looks like under {len(assignments)} settings"))
+    run.observe(
+        Note(f"phase {name}: what it looks like under {counted(len(assignments), 'setting')}")
+    )
     chooser = random.Random(f"{run.study.manifest.seed}/{name}")
     with (
         stage(plan, run.paths, request, proxy=run.options.proxy) as standing,

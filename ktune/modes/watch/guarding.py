@@ -226,7 +226,7 @@ def _in_steady_state(
     return tests, Regressed(
         f"{worst} is worse than at the baseline by more than the margin of "
         f"{_share(worst, settings):.1%}: detector {math.exp(log_alarm(tests)):.3g} "
-        f"(alarm at {settings.mean_pairs:g}) after {tests.steady_pairs} pairs"
+        f"(alarm at {settings.mean_pairs:g}) after {counted(tests.steady_pairs, 'pair')}"
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ktune.kernel.tunable import Outcome, Tunable, WriteResult, outcome_of, taken
 from ktune.kernel.values import Value, ValueFormatError, ValueType, format_value, parse
+from ktune.kernel.wording import counted
 from ktune.proxy.actuator import KnobFiles, restore
 from ktune.proxy.allowlist import Rule
 from ktune.proxy.backends import ProxyChoice
@@ -255,7 +256,8 @@ def module_state() -> tuple[bool, str]:
         info = device.info()
     finally:
         device.close()
-    return True, f"version {info.version}, {info.rules} knobs, {info.sessions - 1} leases now"
+    knobs, leases = counted(info.rules, "knob"), counted(info.sessions - 1, "lease")
+    return True, f"version {info.version}, {knobs}, {leases} now"
 
 
 def _lease_why(error: OSError) -> str:
