@@ -258,9 +258,10 @@ def _switching(found: SwitchingRecord) -> str:
     because = f" ({found.why})" if found.why else ""
     if not found.kernel_windows:
         return f"{found.by}{because}"
+    windows = counted(found.kernel_windows, "window")
     return (
-        f"{found.by}{because}: {found.kernel_windows} windows within the kernel's stamps; sides of "
-        f"a pair held {1000 * found.worst_skew_s:.1f} ms apart at most, a switch took up to "
+        f"{found.by}{because}: {windows} within the kernel's stamps; sides of a pair held "
+        f"{1000 * found.worst_skew_s:.1f} ms apart at most, a switch took up to "
         f"{1000 * found.worst_switch_s:.1f} ms"
     )
 
