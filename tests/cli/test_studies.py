@@ -286,7 +286,6 @@ def test_the_report_is_json_for_programs(cli, paths):
         "better": "higher",
         "text": "throughput +6.1% (better), 95% interval [+4.0%, +8.3%]",
         "uncertain": False,
-        "uncertain": False,
     }
     (changed,) = [i for i in found["settings"] if i["key"] == "net.ipv4.tcp_notsent_lowat"]
     assert changed == {
