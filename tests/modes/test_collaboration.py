@@ -88,6 +88,9 @@ def test_a_void_window_voids_its_pair_and_a_new_coin_is_tossed(tmp_path: Path) -
         report = "\n".join(report_lines(it.study))
     assert proof is not None and proof.outcome is ProofOutcome.IMPROVED
     assert (proof.pairs.void, proof.pairs.decision) == (2, 6)
+    assert proof.switching is not None and proof.switching.by == "ktune"
+    assert "the kernel module does not hold the lease" in proof.switching.why
+    assert f"switched by ktune ({proof.switching.why})" in report
     by_draw: dict[int, list[Arm]] = {}
     for record in records:
         if record.phase is Phase.DECISION and record.pair is not None:

@@ -48,6 +48,7 @@ def test_plan_is_json_for_programs() -> None:
     assert data["scope"] == "host"
     assert {knob["key"] for knob in data["knobs"]} >= {"vm.swappiness"}
     assert data["expected_duration_s"] > 0
+    assert data["switching"]["by"] == "ktune", "a command's windows have no length of their own"
 
 
 def test_plan_knows_shipped_profiles_by_name_and_offers_the_nearest() -> None:
@@ -175,6 +176,10 @@ def test_plan_lists_what_a_run_keeps_to(tmp_path: Path) -> None:
         "Mon,Tue,Wed,Thu,Fri 02:00-05:00, Sat,Sun 00:00-24:00 (Europe/Berlin); ",
         "(safety.max_trips): 3",
         "approval: not required",
+        "pairs of the proof: switched by the kernel"
+        if os.path.exists("/dev/ktune")
+        else "pairs of the proof: switched by ktune: the kernel module does not hold the lease: it "
+        "is not loaded",
         "probation of 30 pairs, rolled back when worse by more than 2.0%",
     ):
         assert words in text

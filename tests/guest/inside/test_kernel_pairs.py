@@ -8,8 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ import pytest
 from ktune.evidence.coin import Order, toss
 from ktune.evidence.pairs import Arm
 from ktune.proxy.module import modes
-from ktune.proxy.recover import JournalCondition, inspect
+from ktune.records.finalists import Finalists, fix_finalists
 from ktune.records.paths import StatePaths
 from ktune.records.study import Study, list_studies
 from ktune.records.types import Phase, WindowRecord
@@ -26,7 +25,8 @@ from tests.guest.inside.module_rig import FIN, live, needs_module, write
 from tests.proxy.rig import wait_until
 
 pytestmark = needs_module
-BASELINE = 60
+BASELINE, BEST = 60, 100
+LIMIT_S = 900.0
 PROFILE = """
 ktune: 1
 kind: profile
@@ -34,7 +34,7 @@ name: scheduled
 scope: host
 workload:
   attach: {{pid: {pid}}}
-  measure: {{for: 1s, every: 250ms}}
+  measure: {{for: 500ms, every: 250ms}}
   renews: [new_socket]
   metrics:
     speed:
@@ -46,15 +46,10 @@ knobs:
   sysctl:
     net.ipv4.tcp_fin_timeout: {{range: [55, 110]}}
 objectives: [{{metric: speed, direction: maximize}}]
-search: {{trials: 3, stop_after: 3, baseline_every: 3, seed: 11, simplify: false}}
+search: {{trials: 1, stop_after: 1, baseline_every: 1, sampler: random, seed: 11, simplify: false}}
 promotion: {{pairs: {{min: 5, max: 12, after: 10}}}}
 """
 """The number of a window is the mean of what the knob said in it: a mixed one would show."""
-
-
-@pytest.fixture
-def paths(tmp_path: Path) -> StatePaths:
-    return StatePaths(tmp_path / "state", tmp_path / "run").ensure()
 
 
 @pytest.fixture(autouse=True)
@@ -65,15 +60,12 @@ def knob() -> Iterator[None]:
     write(FIN, str(before))
 
 
-@contextmanager
-def tuning(tmp_path: Path) -> Iterator[tuple[Cli, subprocess.Popen[str]]]:
-    """A run over a service, and the command line to ask about it."""
-    cli = Cli(tmp_path / "state")
-    with subprocess.Popen(["sleep", "3600"]) as service:
-        profile = tmp_path / "scheduled.yaml"
-        profile.write_text(PROFILE.format(pid=service.pid))
-        run = subprocess.Popen(
-            cli.argv("tune", profile, "--proxy", "module"),
+class Run:
+    """`ktune tune` under way."""
+
+    def __init__(self, cli: Cli, *words: object) -> None:
+        self.process = subprocess.Popen(
+            cli.argv("tune", *words, "--proxy", "module"),
             cwd=HOME,
             env=cli.environment(),
             stdin=subprocess.DEVNULL,
@@ -81,12 +73,27 @@ def tuning(tmp_path: Path) -> Iterator[tuple[Cli, subprocess.Popen[str]]]:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        try:
-            yield cli, run
-        finally:
-            for process in (run, service):
-                process.kill()
-            run.wait()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Looked for seldom: the guest's processor is emulated, and the run needs it."""
+        until_s = time.monotonic() + LIMIT_S
+        while not condition():
+            if self.process.poll() is not None or time.monotonic() > until_s:
+                self.process.kill()
+                raise AssertionError(self.process.communicate()[0])
+            time.sleep(0.05)
+
+    def end(self) -> str:
+        """What it said, after it has ended."""
+        return self.process.communicate(timeout=LIMIT_S)[0]
+
+
+@pytest.fixture
+def service() -> Iterator[int]:
+    """The pid of what is attached to."""
+    with subprocess.Popen(["sleep", "3600"]) as process:
+        yield process.pid
+        process.kill()
 
 
 def slot() -> int:
@@ -104,40 +111,58 @@ def of_pairs(study: Study) -> list[WindowRecord]:
     return [w for w in study.windows().records if w.phase in (Phase.DECISION, Phase.AFTER)]
 
 
-def test_a_stall_across_a_switch_voids_its_pair_and_mixes_nothing(tmp_path: Path) -> None:
-    with tuning(tmp_path) as (cli, run):
-        wait_until(lambda: slot() >= 2 or run.poll() is not None)
-        said = cli("status")
-        at = slot()
-        wait_until(lambda: slot() != at)
-        os.kill(run.pid, signal.SIGSTOP)
-        at = slot()
-        wait_until(lambda: slot() != at)
-        time.sleep(0.2)
-        os.kill(run.pid, signal.SIGCONT)
-        out, _ = run.communicate(timeout=1200)
-        study = study_of(cli)
-        report, policy = cli("report", study.id), tmp_path / "policy.yaml"
-        assert cli("freeze", study.id, "-o", policy).code == 0
+def test_pairs_by_the_kernel_through_a_kill_and_a_stall(tmp_path: Path, service: int) -> None:
+    cli, profile = Cli(tmp_path / "state"), tmp_path / "scheduled.yaml"
+    profile.write_text(PROFILE.format(pid=service))
+    searched = Run(cli, profile, "--search-only")
+    said = searched.end()
+    assert searched.process.returncode == 0, said
+    study = study_of(cli)
+    fix_finalists(study.folder, Finalists(({FIN: BEST},), "a test", (0.5,)))
 
-    assert run.returncode == 0, out
+    killed = Run(cli, "--resume", study.id)
+    killed.until(lambda: modes.shown("schedule/arm") == "1" and live(FIN) == BEST)
+    killed.process.kill()
+    killed.process.wait()
+    wait_until(lambda: live(FIN) == BASELINE)
+    wait_until(lambda: (modes.shown("mode"), modes.shown("sessions")) == ("idle", "0"))
+    status = json.loads(cli("status", "--json").out)
+    assert not status["running"]
+    assert not [item for item in status["journals"] if item["condition"] == "pending"]
+
+    run = Run(cli, "--resume", study.id)
+    run.until(lambda: slot() >= 2)
+    shown = cli("status").out
+    at = slot()
+    run.until(lambda: slot() != at)
+    os.kill(run.process.pid, signal.SIGSTOP)
+    at = slot()
+    run.until(lambda: slot() != at)
+    os.kill(run.process.pid, signal.SIGCONT)
+    out = run.end()
+
+    assert run.process.returncode == 0, out
     assert "pairs are switched by the kernel" in out
-    assert "switched by the kernel, by a schedule of" in said.out
+    assert "switched by the kernel, by a schedule of" in shown
+    study = study_of(cli)
+    judge(study)
+    report, policy = cli("report", study.id), tmp_path / "policy.yaml"
+    assert "switched by kernel: " in report.out
+    assert cli("freeze", study.id, "-o", policy).code == 0
+    assert "by: kernel" in policy.read_text()
+    assert (live(FIN), modes.shown("mode")) == (BASELINE, "idle")
+
+
+def judge(study: Study) -> None:
+    """No valid window holds a moment of the other side; the order is the coin's."""
     windows = of_pairs(study)
-    void = [w for w in windows if w.validity == "void"]
-    assert any("stood still" in w.reason for w in void), [w.reason for w in void]
-    for window in windows:
-        if window.validity == "valid":
-            assert window.metrics["speed"] == window.assignment[FIN]
-            assert window.stamp is not None
-            assert window.stamp.before_s >= 0 and window.stamp.after_s >= 0
-    proof = study.proof()
-    assert proof is not None and proof.switching is not None
-    assert proof.pairs.void >= 1
-    assert (proof.switching.by, proof.switching.why) == ("kernel", "")
-    valid = [w for w in windows if w.validity == "valid"]
-    assert proof.switching.kernel_windows == len(valid)
-    assert proof.switching.worst_skew_s < 1.0
+    valid = [window for window in windows if window.validity == "valid"]
+    void = [window.reason for window in windows if window.validity == "void"]
+    assert any("stood still" in reason for reason in void), void
+    for window in valid:
+        assert window.metrics["speed"] == window.assignment[FIN]
+        assert window.stamp is not None
+        assert window.stamp.before_s >= 0 and window.stamp.after_s >= 0
     for phase in (Phase.DECISION, Phase.AFTER):
         by_pair: dict[int, list[Arm]] = {}
         for window in windows:
@@ -146,21 +171,8 @@ def test_a_stall_across_a_switch_voids_its_pair_and_mixes_nothing(tmp_path: Path
         for draw, arms in by_pair.items():
             first = toss(study.manifest.seed, phase.value, draw) is Order.CANDIDATE_FIRST
             assert arms[0] is (Arm.CANDIDATE if first else Arm.BASELINE)
-    assert "switched by kernel" in report.out
-    assert "by: kernel" in policy.read_text()
-    assert (live(FIN), modes.shown("mode")) == (BASELINE, "idle")
-
-
-def test_a_run_that_is_killed_under_a_schedule_leaves_the_baseline(tmp_path: Path) -> None:
-    with tuning(tmp_path) as (cli, run):
-        wait_until(lambda: modes.shown("schedule/arm") == "1" and live(FIN) != BASELINE)
-        run.kill()
-        run.wait()
-        wait_until(lambda: live(FIN) == BASELINE)
-        wait_until(lambda: modes.shown("mode") == "idle")
-        wait_until(lambda: modes.shown("sessions") == "0")
-        journals = StatePaths(cli.state, cli.state).journal.glob("*.journal")
-        found = [inspect(path).condition for path in journals]
-        assert JournalCondition.PENDING not in found
-        status = json.loads(cli("status", "--json").out)
-        assert not status["running"]
+    proof = study.proof()
+    assert proof is not None and proof.switching is not None
+    assert proof.pairs.void >= 1
+    assert (proof.switching.by, proof.switching.why) == ("kernel", "")
+    assert proof.switching.kernel_windows == len(valid)
