@@ -144,6 +144,8 @@ class Bench:
         """
         wanted = self.complete(assignment)
         started_at, started_s = now(), time.monotonic()
+        if turn is not None:
+            self._deadline_s = LIVE_LEASE_S
         self.guardrails.start_window()
         try:
             not_begun = turn.enter(self._poll) if turn else self._switch(wanted, arm, phase)

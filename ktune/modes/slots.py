@@ -53,8 +53,9 @@ class Pace:
 
 
 def pace_of(settle_s: float, window_s: float, overheads_s: Sequence[float]) -> Pace:
-    """`overheads_s`: by how much the windows before took longer than told, the last one last."""
-    worst_s = max((0.0, *overheads_s[-_LOOKED_AT:]))
+    """`overheads_s`: by how much the windows before took longer than told, the last one last. The
+    worst of them may have been a stall, which no slot is to be sized for."""
+    worst_s = sorted((0.0, 0.0, *overheads_s[-_LOOKED_AT:]))[-2]
     least_s = max(_LEAST_S, _SHARE * window_s)
     return Pace(
         settle_s, window_s, min(max(least_s, 1.5 * worst_s + _LEAST_S), max(_MOST_S, window_s))

@@ -17,6 +17,7 @@ PERSIST = "tests/cli/test_persist.py::"
 WATCH = "tests/modes/test_watch.py::"
 GUARDING = "tests/modes/test_guarding.py::"
 TUNING = "tests/modes/test_tuning.py::"
+SLOTS = "tests/modes/test_slots.py::"
 SEVERAL = "tests/modes/test_several_objectives.py::"
 GUARD = "tests/proxy/test_guard.py::"
 GUARDED = "tests/proxy/test_guarded_lease.py::"
@@ -391,5 +392,18 @@ MUTATIONS = (
         survivors=(GUARDED_RUN + "test_the_workload_itself_is_held_to_the_limits",),
         slow=True,
         needs_guard=True,
+    ),
+    Mutation(
+        name="count a window that the kernel's switch cut",
+        edits=(
+            Edit(
+                "ktune/modes/slots.py",
+                "    if stamp.ended_ns and to_ns > stamp.ended_ns:\n",
+                "    if stamp.ended_ns and from_ns > stamp.ended_ns:\n",
+            ),
+        ),
+        kills=(SLOTS + "test_a_switch_before_the_windows_end_voids_it_however_short",),
+        survivors=(SLOTS + "test_a_window_begun_at_the_latest_ends_with_its_slot",),
+        slow=True,
     ),
 )
