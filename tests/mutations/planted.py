@@ -84,17 +84,16 @@ MUTATIONS = (
         name="journal written after the write",
         edits=(
             Edit(
-                "ktune/proxy/guardian/session.py",
-                "        ticket = self.journal.append(intent_record(targets, why), durable=True)\n"
-                "        self._wait(self.journal, ticket)\n",
-                "",
+                "ktune/proxy/guardian/record.py",
+                "        self._on_disk(intent_record(targets, why))\n",
+                "        pass\n",
             ),
             Edit(
-                "ktune/proxy/guardian/session.py",
-                "            self.journal.append(observed_record(seen, wrote=wrote),",
-                "            late = {key: item for key, item in seen.items() if item is not None}\n"
-                '            self.journal.append(intent_record(late, ""), durable=True)\n'
-                "            self.journal.append(observed_record(seen, wrote=wrote),",
+                "ktune/proxy/guardian/record.py",
+                "        self._append(observed_record(seen, wrote=wrote))",
+                "        late = {key: item for key, item in seen.items() if item is not None}\n"
+                '        self._append(intent_record(late, ""))\n'
+                "        self._append(observed_record(seen, wrote=wrote))",
             ),
         ),
         kills=(

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ktune.kernel.values import Value
 from ktune.proxy.actuator import restore
-from ktune.proxy.guardian import session as session_module
+from ktune.proxy.guardian import record as record_module
 from ktune.proxy.guardian.session import Session
 from ktune.proxy.journal import encode, load
 from ktune.proxy.model import Json, ProxyError, RestoreReport
@@ -81,8 +81,8 @@ def opened(kernel: ModelKernel) -> Iterator[Session]:
     """A session that leases every knob of the model that is there."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(session_module, "JournalWriter", MemoryJournal),
-        mock.patch.object(session_module, "sync_folder", lambda folder: None),
+        mock.patch.object(record_module, "JournalWriter", MemoryJournal),
+        mock.patch.object(record_module, "sync_folder", lambda folder: None),
     ):
         session = Session(allowlist(), kernel, wait_durable=lambda *_: None, namespace=(None, None))
         session.open(

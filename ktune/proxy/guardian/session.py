@@ -3,60 +3,39 @@
 from __future__ import annotations
 
 import errno
-import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 
-from ktune.kernel.namespaces import boot_id, netns_cookie
+from ktune.kernel.namespaces import netns_cookie
 from ktune.kernel.tunable import Outcome, WriteResult
 from ktune.kernel.values import Value
 from ktune.proxy.actuator import KnobAccess, reach, restore
-from ktune.proxy.allowlist import Allowlist, Rule, check_file, check_limits, check_request
+from ktune.proxy.allowlist import Allowlist
 from ktune.proxy.backends import ProxyChoice, Standing
 from ktune.proxy.guardian.following import CantFollow, Following
 from ktune.proxy.guardian.guarding import LeaseGuard
+from ktune.proxy.guardian.knob_set import KnobSet
+from ktune.proxy.guardian.record import LeaseRecord, WaitDurable
 from ktune.proxy.guardian.scheduling import CantSchedule, Scheduling
-from ktune.proxy.journal import (
-    SUFFIX,
-    Header,
-    held_of,
-    intent_record,
-    observed_record,
-    original_record,
-    schedule_record,
-    tree_record,
-)
-from ktune.proxy.journal_writer import JournalWriter, sync_folder
+from ktune.proxy.journal_writer import JournalWriter
 from ktune.proxy.model import (
     ApplyReport,
     ForeignWrite,
     Json,
-    LeaseTunable,
     ProxyError,
     RestoreReport,
-    value_from_json,
     value_to_json,
 )
 from ktune.proxy.module.hold import ModuleHold
 from ktune.proxy.planner import (
-    Held,
     apply_order,
-    covers,
-    dragged_along,
-    either_or_conflicts,
-    uncoupled,
     without_foreign,
 )
 
 MAX_LEASE_S = 24 * 3600.0
-MAX_KNOBS = 2000
 _ROUNDS = 3
 """A set is reached in one round; one more for what the first round reset, one to be sure."""
-
-WaitDurable = Callable[[JournalWriter, int], None]
-"""Blocks until a journal ticket is on disk; raises Interrupted when the lease ends meanwhile."""
 
 
 def boottime_s() -> float:
@@ -77,43 +56,34 @@ class Session:
         guard: LeaseGuard | None = None,
         module: ModuleHold | None = None,
     ) -> None:
-        self._allowlist = allowlist
         self._access = access
         self._module = module or ModuleHold(ProxyChoice.FILE, in_namespace=False)
-        self._wait = wait_durable
-        self._netns, self._userns = namespace
+        self._record = LeaseRecord(wait_durable, namespace)
         self._guard = guard or LeaseGuard(ProxyChoice.FILE, ())
-        self._rules: dict[str, Rule] = {}
-        self._limits: dict[str, LeaseTunable] = {}
-        self._held: dict[str, Held] = {}
-        self._alone: frozenset[str] = frozenset()
+        self._knobs = KnobSet(allowlist, in_namespace=namespace[0] is not None)
+        self._limits, self._held = self._knobs.limits, self._knobs.held
         self._written: list[str] = []
-        self._registration: str | None = None
         self._heard: set[str] = set()
         self._schedule = Scheduling(self._module)
         self._tree = Following(self._module)
-        self.journal: JournalWriter | None = None
         self.deadline_s: float | None = None
         self.finished = False
+
+    @property
+    def journal(self) -> JournalWriter | None:
+        """None before `open`."""
+        return self._record.writer
 
     def open(self, request: Json) -> Json:
         """Check the set, read the originals, put them on disk. Nothing is written yet."""
         if self.journal is not None:
             raise ProxyError("protocol", "the lease is open already")
-        if not request["tunables"] or len(request["tunables"]) > MAX_KNOBS:
-            raise ProxyError("protocol", f"a lease holds 1 to {MAX_KNOBS} knobs")
-        for raw in request["tunables"]:
-            self._admit(raw)
-        leased = set(self._limits)
-        for key in sorted(leased):
-            for other in self._allowlist.coupled(self._rules[key]):
-                self._hold(other, optional=True)
-        self._alone = uncoupled(self._held)
+        self._knobs.admit(request["tunables"], self._access)
         standing = self._stand()
-        self._start_journal(request, leased, standing)
+        path = self._record.open(request, self._held, set(self._limits), standing)
         return {
             "standing": standing.to_json(),
-            "journal": self.journal.path if self.journal else "",
+            "journal": path,
             "originals": {key: value_to_json(self._held[key].original) for key in self._held},
         }
 
@@ -124,7 +94,7 @@ class Session:
         if self._tree.at_work:
             raise ProxyError("protocol", "the kernel follows a tree: have it rest first")
         self.schedule_stop({})
-        targets = self._targets(request["assignment"])
+        targets = self._knobs.targets(request["assignment"])
         lease_s = self._lease_seconds(request)
         live: dict[str, Value | None] = {}
         foreign = self._witness_foreign(live)
@@ -146,8 +116,8 @@ class Session:
                 live=live,
             )
             results |= done
-            live = {key: value for key, value in live.items() if key in self._alone}
-            live |= {key: item.observed for key, item in done.items() if key in self._alone}
+            live = {key: value for key, value in live.items() if key in self._knobs.alone}
+            live |= {key: item.observed for key, item in done.items() if key in self._knobs.alone}
             self._acknowledge_all(differing, live)
         report = ApplyReport(
             results=tuple(
@@ -170,7 +140,7 @@ class Session:
     def schedule(self, request: Json) -> Json:
         """Have the kernel switch between the originals and an assignment, window by window."""
         self.schedule_stop({})
-        targets = self._targets(request["assignment"])
+        targets = self._knobs.targets(request["assignment"])
         differing = {key: v for key, v in targets.items() if v != self._held[key].original}
         coins = [bool(first) for first in request["candidate_first"]]
         window_s, lease_s = float(request["window_s"]), self._lease_seconds(request)
@@ -180,12 +150,12 @@ class Session:
             return {"refused": str(why)}
         self._module.lasts(lease_s)
         self.deadline_s = boottime_s() + lease_s
-        self._record_schedule(coins, window_s)
+        self._record.schedule(coins, window_s)
         self._record_intent(differing, str(request.get("why", "")))
         try:
             self._schedule.start(differing, self._held, coins, window_s)
         except CantSchedule as why:
-            self._record_schedule([], window_s)
+            self._record.schedule([], window_s)
             self._acknowledge_all(differing, {})
             return {"refused": str(why)}
         return {"refused": ""}
@@ -200,7 +170,7 @@ class Session:
             for key, look in self._schedule.end(self._limits).items():
                 if not self._held[key].foreign:
                     self._observe({key: look.expected}, wrote=None)
-            self._record_schedule([], 0.0)
+            self._record.schedule([], 0.0)
         return {}
 
     def tree_start(self, request: Json) -> Json:
@@ -210,7 +180,7 @@ class Session:
         tree = bytes.fromhex(request["tree"])
         leaves = []
         for raw in request["leaves"]:
-            targets = self._targets(raw)
+            targets = self._knobs.targets(raw)
             leaves.append({key: targets[key] for key in raw})
         alone_s, lease_s = float(request["alone_s"]), self._lease_seconds(request)
         if not 0 <= alone_s < MAX_LEASE_S:
@@ -246,7 +216,7 @@ class Session:
         and the journal stays: whoever recovers ends the tree. False: nothing does."""
         if self.finished or not self._tree.outlives or self.journal is None:
             return False
-        self.journal.append({"type": "left", "at": _now()}, durable=False)
+        self._record.left()
         self.finished = True
         return True
 
@@ -265,19 +235,15 @@ class Session:
 
     def commit(self, request: Json) -> Json:
         """From here on the values stay when this process ends."""
-        if self.journal is None:
-            raise ProxyError("protocol", "no lease is open")
+        path = self._record.must_be_open().path
         self.schedule_stop({})
         if self._tree.on:
             raise ProxyError("protocol", "a lease whose tree the kernel follows can't be committed")
         note = {str(key): str(value) for key, value in request["note"].items()}
         self._module.commit()  # before the record: dying in between leaves an open journal
-        self._wait(
-            self.journal, self.journal.append({"type": "committed", "note": note}, durable=True)
-        )
-        self._unregister()
+        self._record.committed(note)
         self.finished = True
-        return {"journal": self.journal.path}
+        return {"journal": path}
 
     def release(self) -> RestoreReport:
         """Restore now; records after. Never blocks on the disk."""
@@ -291,22 +257,17 @@ class Session:
             report = restore(self._held, self._access, written=self._written)
         self.finished = True
         self.deadline_s = None
-        self.journal.append(
-            {"type": "restored", "report": report.to_json(), "at": _now()}, durable=False
-        )
-        if report.verified:
-            self.journal.append({"type": "closed"}, durable=False)
-            self._unregister()
+        self._record.restored(report)
         return report
 
     def _stand(self) -> Standing:
         """Choose the way: the kernel module, else files; beside either the guard where it works."""
-        by_file = self._module.take(self._rules, self._limits, self._held)
+        by_file = self._module.take(self._knobs.rules, self._limits, self._held)
         standing = self._guard.watch(
-            self._rules,
+            self._knobs.rules,
             self._limits,
             self._held,
-            partners=dragged_along(self._limits, self._held, kinds=("either_or",)),
+            partners=self._knobs.partners,
             netns=netns_cookie(),
             by_module=by_file is not None,
         )
@@ -314,49 +275,6 @@ class Session:
             return replace(standing, module_why=self._module.why)
         self._access = self._module
         return standing.with_module(by_file)
-
-    def _admit(self, raw: Json) -> None:
-        rule = self._allowlist.rule(str(raw["key"]))
-        key = rule.tunable.key
-        if self._netns is not None and not rule.namespaced:
-            raise ProxyError(
-                "not-allowed", f"{key} is the whole host's: a namespace is no protection for it"
-            )
-        self._limits[key] = check_request(raw, rule)
-        self._hold(rule, optional=False)
-
-    def _hold(self, rule: Rule, *, optional: bool) -> None:
-        key = rule.tunable.key
-        if key in self._held or (self._netns is not None and not rule.namespaced):
-            return
-        check_file(rule.tunable.path)
-        original = self._access.read(rule.tunable)
-        if original is None:
-            if optional:
-                return  # coupled, but not readable on this host
-            kind = rule.tunable.type.value
-            raise ProxyError("missing", f"{key}: {rule.tunable.path} can't be read as {kind}")
-        self._rules[key] = rule
-        self._held[key] = held_of(rule, original)
-
-    def _targets(self, raw: Json) -> dict[str, Value]:
-        targets = {key: self._held[key].original for key in self._limits}
-        for key, item in raw.items():
-            if key not in self._limits:
-                raise ProxyError("not-allowed", f"{key} is not part of this lease")
-            value = value_from_json(self._held[key].tunable.type, item)
-            if value != self._held[key].original:
-                self._rules[key].check(value)
-                check_limits(key, value, self._limits[key])
-            targets[key] = value
-        conflicts = either_or_conflicts(targets, self._held)
-        named = [key for key in conflicts if key in raw]
-        if len(named) > 1:
-            raise ProxyError("limit", f"{' and '.join(named)} exclude each other: name one")
-        for key in conflicts:
-            if named and key not in raw:
-                targets.pop(key)
-        return self._with_companions(targets)
 
     def _differing(
         self,
@@ -369,7 +287,9 @@ class Session:
         found = {}
         for key in apply_order(list(wanted), self._held):
             tried = results.get(key)
-            if tried is not None and (tried.outcome is not Outcome.APPLIED or key in self._alone):
+            if tried is not None and (
+                tried.outcome is not Outcome.APPLIED or key in self._knobs.alone
+            ):
                 continue
             if self._live(key, live) not in (wanted[key], None):
                 found[key] = wanted[key]
@@ -378,20 +298,6 @@ class Session:
     def _live(self, key: str, known: Mapping[str, Value | None]) -> Value | None:
         """What was just read, else a fresh look."""
         return known[key] if key in known else self._access.read(self._held[key].tunable)
-
-    def _with_companions(self, targets: dict[str, Value]) -> dict[str, Value]:
-        """Going back to an original takes its companions along: the partner of an either-or pair,
-        and everything that was reset or moved when the whole set goes back."""
-        whole = all(value == self._held[key].original for key, value in targets.items())
-        full = dict(targets)
-        for key, item in self._held.items():
-            partners = {
-                name for c in item.couplings if c.kind == "either_or" for name in c.keys
-            } & targets.keys()
-            returning = partners and all(targets[p] == self._held[p].original for p in partners)
-            if (whole or returning) and key not in full:
-                full[key] = item.original
-        return full
 
     def _lasts(self, lease_s: float) -> None:
         """The guardian's deadline; the kernel's is later where its tree may go on alone."""
@@ -404,76 +310,21 @@ class Session:
             raise ProxyError("protocol", f"a lease lasts up to {MAX_LEASE_S:.0f} s, not {seconds}")
         return seconds
 
-    def _start_journal(self, request: Json, leased: set[str], standing: Standing) -> None:
-        run_id = str(request["run_id"])
-        if not run_id or "/" in run_id or run_id.startswith("."):
-            raise ProxyError("protocol", f"{run_id!r} is no run id")
-        header = Header(
-            run_id=run_id,
-            boot_id=boot_id(),
-            scope="host" if self._netns is None else "netns",
-            netns_cookie=netns_cookie(),
-            netns=self._netns,
-            userns=self._userns,
-            uid=os.geteuid(),
-            client_pid=int(request["client_pid"]),
-            who=str(request["who"]),
-            why=str(request["why"]),
-            started_at=_now(),
-        )
-        folder = str(request["journal_dir"])
-        path = os.path.join(folder, f"{run_id}-{os.getpid()}{SUFFIX}")
-        journal = JournalWriter(path)
-        self.journal = journal
-        try:
-            self._register(str(request["register_dir"]), path)
-            journal.append(header.to_json(), durable=False)
-            ticket = journal.append(original_record(self._held, leased), durable=True)
-            self._wait(journal, ticket)
-            journal.append({"type": "proxy", "standing": standing.to_json()}, durable=False)
-            sync_folder(folder)
-        except OSError:
-            os.unlink(path)  # it says nothing, and nothing was written
-            self._unregister()
-            raise
-
-    def _register(self, folder: str, journal: str) -> None:
-        """Leave a name under the runtime directory, so that `recover` finds the journal whatever
-        the state directory was."""
-        link = os.path.join(folder, os.path.basename(journal))
-        os.symlink(os.path.abspath(journal), link)
-        self._registration = link
-
-    def _unregister(self) -> None:
-        if self._registration is not None:
-            os.unlink(self._registration)
-            self._registration = None
-
     def _record_intent(self, targets: dict[str, Value], why: str) -> None:
-        if self.journal is None:
-            raise ProxyError("protocol", "no lease is open")
-        ticket = self.journal.append(intent_record(targets, why), durable=True)
-        self._wait(self.journal, ticket)
+        self._record.intent(targets, why)
         for key in targets:
             self._held[key].pending = True
             if key not in self._written:
                 self._written.append(key)
 
-    def _record_schedule(self, coins: Sequence[bool], window_s: float) -> None:
-        """Tossed before it begins; no coins: it is over."""
-        if self.journal is None:
-            raise ProxyError("protocol", "no lease is open")
-        self.journal.append(schedule_record(coins, window_s), durable=False)
-
     def _record_tree(self, leaves: Iterable[Mapping[str, Value]]) -> None:
         """What the kernel may put in force by itself, before it can."""
-        if self.journal is None:
-            raise ProxyError("protocol", "no lease is open")
         for key in self._limits:
             if key not in self._written:
                 self._written.append(key)
-        values = {key: [leaf[key] for leaf in leaves if key in leaf] for key in self._limits}
-        self._wait(self.journal, self.journal.append(tree_record(values), durable=True))
+        self._record.tree(
+            {key: [leaf[key] for leaf in leaves if key in leaf] for key in self._limits}
+        )
 
     def _adopt(self) -> None:
         """What the kernel's tree has put in force counts as ours, on record too; what it has found
@@ -495,10 +346,10 @@ class Session:
         that it is ours to restore."""
         self._written.remove(result.key)
         self._written.append(result.key)
-        if result.key in self._alone:
+        if result.key in self._knobs.alone:
             return
         seen: dict[str, Value | None] = {result.key: result.observed}
-        for key in self._companions(result.key):
+        for key in self._knobs.companions(result.key):
             seen[key] = self._access.read(self._held[key].tunable)
         self._observe(seen, wrote=result.key)
 
@@ -513,19 +364,13 @@ class Session:
                 self._held[key].observed = value
                 if wrote in (key, None):
                     self._held[key].pending = False
-        if self.journal is not None:
-            self.journal.append(observed_record(seen, wrote=wrote), durable=False)
-
-    def _companions(self, key: str) -> list[str]:
-        mine = [name for coupling in self._rules[key].couplings for name in coupling.keys]
-        return [name for name in self._held if name != key and covers(mine, name)]
+        self._record.observed(seen, wrote=wrote)
 
     def _witness_foreign(self, seen: dict[str, Value | None]) -> tuple[ForeignWrite, ...]:
         """Knobs of the set, and partners that a write of ours would zero, that somebody else
         wrote since we last looked; each is told once. Puts what it reads into `seen`."""
         found = self.heard()
-        partners = dragged_along(self._limits, self._held, kinds=("either_or",))
-        for key in [*self._limits, *sorted(partners - self._limits.keys())]:
+        for key in [*self._limits, *sorted(self._knobs.partners - self._limits.keys())]:
             item = self._held[key]
             if item.foreign or item.kernel_moves:
                 continue
@@ -558,24 +403,13 @@ class Session:
         held.foreign = kept or self._access.read(held.tunable) != held.expected
         if held.foreign:
             self._module.keep(write.key)
-        if self.journal is not None:
-            self.journal.append(
-                {"type": "foreign" if held.foreign else "passing", **write.to_json()}, durable=False
-            )
+        self._record.foreign(write, passing=not held.foreign)
         return write
-
-    def _partner_is_foreign(self, key: str) -> bool:
-        partners = dragged_along([key], self._held, kinds=("either_or",))
-        return any(self._held[name].foreign for name in partners)
 
     def _untouched(self, key: str, value: Value, known: Mapping[str, Value | None]) -> WriteResult:
         live = self._live(key, known)
         if live is None:
             return WriteResult(key, Outcome.MISSING, None, value, None, errno.ENOENT)
-        if live != value and self._partner_is_foreign(key):
+        if live != value and self._knobs.partner_is_foreign(key):
             return WriteResult(key, Outcome.REFUSED, live, value, live, errno.EBUSY)
         return WriteResult(key, Outcome.UNCHANGED, live, value, live)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
