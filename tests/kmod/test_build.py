@@ -24,6 +24,8 @@ TRACE_FORM = ("OPEN_ENDED_LINE", "PARENTHESIS_ALIGNMENT", "MACRO_ARG_REUSE")
 MADE_FORM = ("SPLIT_STRING", "LONG_LINE", "LONG_LINE_STRING")
 """Of the generated table."""
 
+pytestmark = pytest.mark.timeout(1200)
+
 
 def cached(series: str) -> Kernel:
     """A kernel that a run of the guest has fetched already."""
