@@ -19,8 +19,8 @@ from ktune.modes.slots import NS, Pace, not_in_force, pace_of, stamp_record
 from ktune.profile.workload import Workload
 from ktune.proxy.backends import Standing
 from ktune.proxy.client import Lease
-from ktune.proxy.schedule import PAIRS_MOST, stamped, start_schedule, stop_schedule
-from ktune.proxy.stamps import Stamp
+from ktune.proxy.schedule import stamped, start_schedule, stop_schedule
+from ktune.proxy.stamps import PAIRS_MOST, Stamp
 from ktune.report.progress import Note
 
 _POLL_S = 0.02

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ktune.proxy.schedule import WINDOW_MOST_S
-from ktune.proxy.stamps import Stamp
+from ktune.proxy.stamps import WINDOW_MOST_S, Stamp
 from ktune.records.types import StampRecord
 
 NS = 1_000_000_000

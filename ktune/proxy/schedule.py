@@ -10,11 +10,6 @@ from ktune.proxy.client import Lease
 from ktune.proxy.model import value_to_json
 from ktune.proxy.stamps import Stamped
 
-WINDOW_MOST_S = 3600.0
-"""The kernel's longest window (kmod/uapi/ktune_modes.h)."""
-PAIRS_MOST = 2048
-"""... and its longest schedule."""
-
 
 def start_schedule(
     lease: Lease,

@@ -8,6 +8,11 @@ from typing import Any
 
 from ktune.proxy.model import Json
 
+WINDOW_MOST_S = 3600.0
+"""The kernel's longest window (kmod/uapi/ktune_modes.h)."""
+PAIRS_MOST = 2048
+"""... and its longest schedule."""
+
 
 @dataclass(frozen=True)
 class Stamp:

@@ -32,6 +32,7 @@ from ktune.proxy.planner import (
     apply_order,
     without_foreign,
 )
+from ktune.proxy.stamps import PAIRS_MOST, WINDOW_MOST_S
 
 MAX_LEASE_S = 24 * 3600.0
 _ROUNDS = 3
@@ -143,13 +144,18 @@ class Session:
         targets = self._knobs.targets(request["assignment"])
         differing = {key: v for key, v in targets.items() if v != self._held[key].original}
         coins = [bool(first) for first in request["candidate_first"]]
+        if not 0 < len(coins) <= PAIRS_MOST:
+            raise ProxyError("protocol", f"a schedule holds 1 to {PAIRS_MOST} pairs")
+        if self._tree.on:
+            raise ProxyError("protocol", "the kernel follows a tree of this lease")
         window_s, lease_s = float(request["window_s"]), self._lease_seconds(request)
+        if not 0 < window_s <= WINDOW_MOST_S:
+            raise ProxyError("protocol", f"no window of a schedule lasts {window_s} s")
         try:
             self._schedule.check(differing)
         except CantSchedule as why:
             return {"refused": str(why)}
-        self._module.lasts(lease_s)
-        self.deadline_s = boottime_s() + lease_s
+        self._lasts(lease_s)
         self._record.schedule(coins, window_s)
         self._record_intent(differing, str(request.get("why", "")))
         try:
@@ -167,9 +173,9 @@ class Session:
     def schedule_stop(self, _: Json) -> Json:
         """End it; what is in force then goes on record, unless it is somebody else's."""
         if self._schedule.on:
-            for key, look in self._schedule.end(self._limits).items():
-                if not self._held[key].foreign:
-                    self._observe({key: look.expected}, wrote=None)
+            looks = self._schedule.end(self._limits)
+            ours = {key: look for key, look in looks.items() if not self._held[key].foreign}
+            self._observe({key: look.expected for key, look in ours.items()}, wrote=None)
             self._record.schedule([], 0.0)
         return {}
 
