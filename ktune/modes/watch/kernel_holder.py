@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ktune.errors import RefusedError
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
 from ktune.modes.watch.holder import LeasedHolder, NoHoldback
@@ -109,10 +110,15 @@ class KernelHolder(LeasedHolder):
 
     def renew(self) -> None:
         """Raises RefusedError (the kernel has ended the tree, and why), LeaseLost."""
-        if self._follows:
-            self._lease.ensure_alive()
-            self._now = tree_now(self._lease)
-        super().renew()
+        if not self._follows:
+            super().renew()
+            return
+        try:
+            super().renew()
+        except RefusedError:
+            tree_now(self._lease)  # says why the kernel has ended it
+            raise
+        self._now = tree_now(self._lease)
 
     def says(self) -> KernelSays | None:
         """What the kernel had chosen when the lease was renewed; None: it does not decide."""
