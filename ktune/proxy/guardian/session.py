@@ -17,7 +17,7 @@ from ktune.proxy.guardian.following import CantFollow, Following
 from ktune.proxy.guardian.guarding import LeaseGuard
 from ktune.proxy.guardian.knob_set import KnobSet
 from ktune.proxy.guardian.record import LeaseRecord, WaitDurable
-from ktune.proxy.guardian.scheduling import CantSchedule, Scheduling
+from ktune.proxy.guardian.scheduling import CantSchedule, Look, Scheduling
 from ktune.proxy.journal_writer import JournalWriter
 from ktune.proxy.model import (
     ApplyReport,
@@ -380,7 +380,7 @@ class Session:
             item = self._held[key]
             if item.foreign or item.kernel_moves:
                 continue
-            look = self._schedule.look(key) or self._tree.look(key)
+            look = self._look(key)
             if look is None:
                 live = self._access.read(item.tunable)
             else:
@@ -393,6 +393,9 @@ class Session:
 
     def heard(self) -> list[ForeignWrite]:
         """What the guard has told of others' writes; each knob is told once, here or there."""
+        for key in self._limits if self._guard.wake_fd is not None else ():
+            if look := self._look(key):  # what the kernel has put there meanwhile is ours
+                self._held[key].observed = look.expected
         told = self._guard.heard(self._held, lambda key: self._access.read(self._held[key].tunable))
         self._heard |= {item.key for item in told}
         return [self._foreign(item) for item in told]
@@ -406,11 +409,20 @@ class Session:
         """On record. A value that is ours again already leaves the knob ours, unless the kernel
         has `kept` it."""
         held = self._held[write.key]
-        held.foreign = kept or self._access.read(held.tunable) != held.expected
+        look = self._look(write.key)
+        if look is None:
+            ours = self._access.read(held.tunable) == held.expected
+        else:
+            ours = look.live == look.expected
+        held.foreign = kept or not ours
         if held.foreign:
             self._module.keep(write.key)
         self._record.foreign(write, passing=not held.foreign)
         return write
+
+    def _look(self, key: str) -> Look | None:
+        """Where the kernel switches by itself: what is in force, and what should be."""
+        return self._schedule.look(key) or self._tree.look(key)
 
     def _untouched(self, key: str, value: Value, known: Mapping[str, Value | None]) -> WriteResult:
         live = self._live(key, known)
