@@ -256,8 +256,7 @@ class Session:
         if self.finished or self.journal is None:
             return RestoreReport()
         for key in self._heard:  # whoever put our value back has left the knob to us
-            held = self._held[key]
-            held.foreign = self._access.read(held.tunable) != held.expected
+            self._held[key].foreign = not self._is_ours(key)
         report = self._module.restore(self._held, written=self._written)
         if report is None:
             report = restore(self._held, self._access, written=self._written)
@@ -409,16 +408,18 @@ class Session:
         """On record. A value that is ours again already leaves the knob ours, unless the kernel
         has `kept` it."""
         held = self._held[write.key]
-        look = self._look(write.key)
-        if look is None:
-            ours = self._access.read(held.tunable) == held.expected
-        else:
-            ours = look.live == look.expected
-        held.foreign = kept or not ours
+        held.foreign = kept or not self._is_ours(write.key)
         if held.foreign:
             self._module.keep(write.key)
         self._record.foreign(write, passing=not held.foreign)
         return write
+
+    def _is_ours(self, key: str) -> bool:
+        """What is in force is what we, or the kernel for us, have put there."""
+        look, held = self._look(key), self._held[key]
+        if look is not None:
+            return look.live == look.expected
+        return self._access.read(held.tunable) == held.expected
 
     def _look(self, key: str) -> Look | None:
         """Where the kernel switches by itself: what is in force, and what should be."""
