@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ktune.modes.watch import holder
 from ktune.modes.watch.clocks import Clocks, TimeKeeper, jumped
+from ktune.proxy.client import open_lease
 
 from .watching import POLICY, Watching, watching
 
@@ -117,3 +119,26 @@ def test_a_jump_within_a_pair_voids_it_and_the_watch_goes_on(world: Watching, ju
     lines = (world.paths.watches / world.record.id / "modes.jsonl").read_text().splitlines()
     events = [json.loads(line)["event"] for line in lines]
     assert events.count("TimeJumped") == 1
+
+
+def test_a_guardian_that_takes_its_time_to_start_is_no_stopped_watcher(
+    world: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole Python on a busy machine: 16 s were seen. Every pair of the watch begins with one."""
+    ahead_s = 0.0
+
+    def slow(*words: object, **more: object) -> object:
+        nonlocal ahead_s
+        ahead_s += 16.0
+        return open_lease(*words, **more)  # type: ignore[arg-type]
+
+    def read() -> Clocks:
+        return after(Clocks.read(), ahead_s)
+
+    monkeypatch.setattr(holder, "open_lease", slow)
+    world.read_clocks = read
+    watcher = world.watch(world.source(lambda values, n: 100.0, noise=0.02, at_most=8))
+    assert ahead_s > 60
+    assert watcher.driver.guarding.void == {}
+    assert world.record.pairs >= 3
+    assert not any("did not run" in note for note in world.notes)

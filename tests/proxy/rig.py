@@ -264,7 +264,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     until = time.monotonic() + timeout_s * PATIENCE
     while not condition():
         assert time.monotonic() < until, "the condition did not come true"
-        time.sleep(0.005)
+        time.sleep(0.005 * PATIENCE)  # a look costs more where everything takes longer
 
 
 def kill_both(client: RemoteClient, opened: Mapping[str, Any]) -> None:

@@ -42,11 +42,13 @@ class HeldBack:
 
 @dataclass(frozen=True)
 class PairMeter:
-    """Measures pairs. `look` is called at least every 100 ms and may raise."""
+    """Measures pairs. `look` is called at least every 100 ms and may raise, but not while the
+    guardian works: afterwards comes `worked`, which may raise too."""
 
     holder: Holder
     source: WindowSource
     look: Poll
+    worked: Poll
 
     def measure(self, draw: int) -> HeldBack:
         """The pair of one toss.
@@ -81,6 +83,7 @@ class PairMeter:
             unbound = self._bind(lease)
             if unbound:
                 return HeldBack(draw, order, windows, arms[0], unbound)
+            self.worked()
             for arm in arms:
                 started_s = time.monotonic()
                 windows[arm] = self._window(lease, arm)
@@ -106,6 +109,7 @@ class PairMeter:
         spec = self.holder.spec
         wanted = spec.baseline if arm is Arm.BASELINE else spec.policy
         put(lease, wanted, f"{PHASE} {arm.value}")
+        self.worked()
         poll = _keeping(lease, self.look)
         _settle(spec.timing.settle_s, poll)
         try:

@@ -52,6 +52,8 @@ from ktune.records.paths import StatePaths
 from ktune.report.progress import Note, Observer
 
 _LOOK_IN_WINDOW_S = 0.2
+_GUARDIAN_S = 15.0
+"""What it may take to answer; we are stopped or asleep only beyond that (see `jumped`)."""
 _REST_S = 300.0
 """When the next pair is further away than this, no helper of the window source waits for it."""
 
@@ -141,6 +143,7 @@ class Watcher:
         self._told(
             WatchStarted(self.spec.identity.policy, self.in_force, phase, f"{phase.value} begins")
         )
+        self.time_keeper.forget()  # to put the policy in force took its time
         self.driver.note_tests()
         if self.adaptive is not None:
             self.adaptive.discard()
@@ -213,6 +216,13 @@ class Watcher:
             self.guardrails.forget()
         return jump
 
+    def _guardian_worked(self) -> None:
+        """Its start is a whole Python: on a busy machine that takes seconds, in which we are not
+        stopped. Raises Heard."""
+        jump = self._jump(_GUARDIAN_S)
+        if jump is not None:
+            raise Heard(TimeJumped(jump))
+
     def _look_in_window(self) -> None:
         """Within a window: signals, time, guardrails, and whoever knocks.
 
@@ -283,7 +293,7 @@ class Watcher:
     def _measure_pair(self) -> None:
         self.time_keeper.forget()
         self.guardrails.start_window()
-        meter = PairMeter(self.holder, self.source, self._look_in_window)
+        meter = PairMeter(self.holder, self.source, self._look_in_window, self._guardian_worked)
         draw = self.driver.guarding.draws
         try:
             held = meter.measure(draw)
