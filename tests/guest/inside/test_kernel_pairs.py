@@ -15,6 +15,7 @@ import pytest
 
 from ktune.evidence.coin import Order, toss
 from ktune.evidence.pairs import Arm
+from ktune.proxy.journal import decode
 from ktune.proxy.module import modes
 from ktune.records.finalists import Finalists, fix_finalists
 from ktune.records.paths import StatePaths
@@ -27,6 +28,8 @@ from tests.proxy.rig import wait_until
 pytestmark = needs_module
 BASELINE, BEST = 60, 100
 LIMIT_S = 900.0
+STALL_MOST_S = 3.4
+"""A lease on a service lasts 5 s, and was renewed up to 1.25 s before."""
 PROFILE = """
 ktune: 1
 kind: profile
@@ -34,7 +37,7 @@ name: scheduled
 scope: host
 workload:
   attach: {{pid: {pid}}}
-  measure: {{for: 500ms, every: 250ms}}
+  measure: {{for: 1s, every: 1s}}
   renews: [new_socket]
   metrics:
     speed:
@@ -133,32 +136,52 @@ def test_pairs_by_the_kernel_through_a_kill_and_a_stall(tmp_path: Path, service:
     run = Run(cli, "--resume", study.id)
     run.until(lambda: slot() >= 2)
     shown = cli("status").out
-    at = slot()
-    run.until(lambda: slot() != at)
-    os.kill(run.process.pid, signal.SIGSTOP)
-    at = slot()
-    run.until(lambda: slot() != at)
-    os.kill(run.process.pid, signal.SIGCONT)
+    slot_s = scheduled_s(cli)
+    stalls = slot_s < STALL_MOST_S
+    if stalls:
+        stall(run)
     out = run.end()
 
     assert run.process.returncode == 0, out
     assert "pairs are switched by the kernel" in out
     assert "switched by the kernel, by a schedule of" in shown
     study = study_of(cli)
-    judge(study)
+    judge(study, stalled=stalls)
     report, policy = cli("report", study.id), tmp_path / "policy.yaml"
     assert "switched by kernel: " in report.out
     assert cli("freeze", study.id, "-o", policy).code == 0
     assert "by: kernel" in policy.read_text()
     assert (live(FIN), modes.shown("mode")) == (BASELINE, "idle")
+    if not stalls:
+        pytest.skip(f"this guest is too slow: a stall over a slot of {slot_s:.1f} s ends the lease")
 
 
-def judge(study: Study) -> None:
+def stall(run: Run) -> None:
+    """ktune stands still from the middle of a window until after the next switch."""
+    at = slot()
+    run.until(lambda: slot() != at)
+    time.sleep(0.5)
+    os.kill(run.process.pid, signal.SIGSTOP)
+    at = slot()
+    run.until(lambda: slot() != at)
+    os.kill(run.process.pid, signal.SIGCONT)
+
+
+def scheduled_s(cli: Cli) -> float:
+    """How long the slots of the latest schedule are, by the journal of the lease at work."""
+    newest = max(StatePaths(cli.state, cli.state).journal.iterdir(), key=os.path.getmtime)
+    records = [decode(line) for line in newest.read_bytes().splitlines()]
+    return [float(r["window_s"]) for r in records if r and r["type"] == "schedule" and r["coins"]][
+        -1
+    ]
+
+
+def judge(study: Study, *, stalled: bool) -> None:
     """No valid window holds a moment of the other side; the order is the coin's."""
     windows = of_pairs(study)
     valid = [window for window in windows if window.validity == "valid"]
     void = [window.reason for window in windows if window.validity == "void"]
-    assert any("stood still" in reason for reason in void), void
+    assert any("stood still" in reason for reason in void) or not stalled, void
     for window in valid:
         assert window.metrics["speed"] == window.assignment[FIN]
         assert window.stamp is not None
@@ -173,6 +196,6 @@ def judge(study: Study) -> None:
             assert arms[0] is (Arm.CANDIDATE if first else Arm.BASELINE)
     proof = study.proof()
     assert proof is not None and proof.switching is not None
-    assert proof.pairs.void >= 1
+    assert proof.pairs.void >= len(void)
     assert (proof.switching.by, proof.switching.why) == ("kernel", "")
     assert proof.switching.kernel_windows == len(valid)

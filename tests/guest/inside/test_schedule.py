@@ -98,7 +98,7 @@ def test_either_or_pairs_follow_the_kernels_switches(held: Lease) -> None:
 
 
 def test_somebody_elses_write_is_told_and_kept(held: Lease) -> None:
-    assert begin(held, [True, True, True], 1.0) == ""
+    assert begin(held, [True, True], 6.0) == ""
     in_window(held, 0)
     write(SWAPPINESS, "44")
     (foreign,) = held.check()
