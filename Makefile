@@ -36,6 +36,7 @@ test-full: export KTUNE_TEST_WHOLE = 1
 test-full: $(VENV)/.test-installed lint
 	$(BIN)/python -m pytest $(PARALLEL)
 	$(GUEST) --series 6.1 --series 6.12
+	$(GUEST) --series 7 -- tests/guest/inside
 	$(GUEST) --series 6.1 -- tests/proxy/test_behaviour.py -k "not module and not BPF"
 
 lint: $(VENV)/.test-installed

@@ -23,6 +23,8 @@ from ktune.proxy.model import Json, LeaseTunable, ProxyError, thaw, value_from_j
 _FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "allowlist.json")
 _DEVICE = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.!:-]+"
 _KEY = re.compile(r"[A-Za-z0-9_./!:@-]{1,255}\Z")
+_DEBUGFS = "/sys/kernel/debug"
+"""The scheduler's tunables went there with Linux 5.13."""
 _ROOTS = ("/proc/sys/", "/sys/")
 
 
@@ -179,7 +181,8 @@ def check_request(raw: Json, rule: Rule) -> LeaseTunable:
 
 
 def check_file(path: str) -> None:
-    """Raise ProxyError unless `path` really lies in procfs or sysfs (no bind mount, no link out).
+    """Raise ProxyError unless `path` really lies in procfs, sysfs, cgroup2 or debugfs (no bind
+    mount, no link out).
 
     The kernel names devices by links inside sysfs (`/sys/block/vda`), so links are followed, but
     the file behind must be on the same device number as the root it is reached by.
@@ -188,13 +191,28 @@ def check_file(path: str) -> None:
         if path.startswith(root):
             base = root.rstrip("/") if root == "/sys/" else "/proc"
             try:
-                same = os.stat(path).st_dev == os.stat(base).st_dev
+                device = os.stat(path).st_dev
             except FileNotFoundError:
                 return  # a knob that this kernel lacks: reading it says so
-            if same or os.path.realpath(path).startswith("/sys/fs/cgroup/"):
+            if device == os.stat(base).st_dev:
+                return
+            if os.path.realpath(path).startswith("/sys/fs/cgroup/"):
+                return
+            if path.startswith(f"{_DEBUGFS}/") and _is_debugfs(device):
                 return
             raise ProxyError("not-allowed", f"{path} is not the kernel's own file")
     raise ProxyError("not-allowed", f"{path} is not below /proc/sys or /sys")
+
+
+def _is_debugfs(device: int) -> bool:
+    """Is this the device number of debugfs, whole and at its place (proc_pid_mountinfo(5))?"""
+    wanted = [f"{os.major(device)}:{os.minor(device)}", "/", _DEBUGFS]
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            fields, _, tail = line.partition(" - ")
+            if fields.split()[2:5] == wanted and tail.startswith("debugfs "):
+                return True
+    return False
 
 
 @lru_cache(maxsize=1)

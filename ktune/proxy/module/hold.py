@@ -37,9 +37,13 @@ from ktune.proxy.planner import Held, covers
 _GRACE_S = 0.5
 """The kernel's deadline is so much later than the guardian's, which tells its client why."""
 _LEAST, _MOST = -(2**63), 2**63 - 1
-_UNREACHABLE = (errno.EACCES, errno.EOPNOTSUPP, errno.ENOSPC, errno.EEXIST, errno.EMSGSIZE)
-"""Not in the kernel's list, no file of sysctl, sysfs or cgroup, one too many, the same file by
-another name, too long: such a knob goes through its file."""
+_UNREACHABLE = (
+    *(errno.EACCES, errno.EOPNOTSUPP, errno.ENOENT),
+    *(errno.ENOSPC, errno.EEXIST, errno.EMSGSIZE),
+)
+"""Not in the kernel's list, a file that it can't write by itself, not in its own mounts of procfs,
+sysfs and cgroup2 (debugfs), one too many, the same file by another name, too long: such a knob goes
+through its file."""
 NOT_IN_A_NAMESPACE = "it holds knobs of the host only, not of a network namespace"
 _KINDS = {
     "either_or": Couple.EITHER_OR,
