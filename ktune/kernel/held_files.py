@@ -2,12 +2,14 @@
 
 pread(2) at offset 0 has the kernel print the value anew (fs/proc/proc_sysctl.c; fs/kernfs/file.c),
 so a kept descriptor is never stale; what it can be is dead, when its device or namespace has gone:
-then the path is opened again, which tells a device that came back from one that did not. Standard
+then the path is opened again, which tells a device that came back from one that did not. Files of
+debugfs are opened for each look: most take no offset (nonseekable_open() in fs/libfs.c). Standard
 library only.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 
@@ -37,8 +39,10 @@ class HeldFiles:
         self._fds[path] = fd
         try:
             return self._pread(fd, path)
-        except OSError:
+        except OSError as error:
             self._forget(path)
+            if error.errno == errno.ESPIPE:
+                return read_text(path)
             raise
 
     def close(self) -> None:

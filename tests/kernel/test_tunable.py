@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from ktune.kernel.held_files import HeldFiles
 from ktune.kernel.tunable import Outcome, Tunable, WriteResult, read_value, sysctl_path, write_value
 from ktune.kernel.values import Value, ValueType
 from tests.conftest import HostKnobs
@@ -18,6 +20,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 READ_ONLY = """
 import json
+import os
 from ktune.kernel.tunable import read_value, write_value
 from tests.proxy.rig import tunable
 knob = tunable("vm.swappiness")
@@ -103,3 +106,16 @@ def test_only_what_the_kernel_took_as_meant_counts_as_success() -> None:
 
 def test_a_dot_in_a_device_name_is_spelt_with_a_slash() -> None:
     assert sysctl_path("net.ipv4.conf.eth0/100.mtu") == "/proc/sys/net/ipv4/conf/eth0.100/mtu"
+
+
+def test_a_file_that_takes_no_offset_is_opened_for_each_look(tmp_path: Path) -> None:
+    """Most of debugfs; a FIFO refuses pread(2) likewise."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR)
+    files = HeldFiles()
+    for text in ("17\n", "18\n"):
+        os.write(writer, text.encode())
+        assert files.text(str(path)) == text
+    files.close()
+    os.close(writer)
