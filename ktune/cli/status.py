@@ -16,7 +16,7 @@ from ktune.policy.guarded import guard_state
 from ktune.policy.persisted import PersistedPolicy, list_persisted
 from ktune.policy.stack import EntryState, StackEntry, UnreadableEntry
 from ktune.proxy.journal import JournalState
-from ktune.proxy.module.modes import tree_leaf
+from ktune.proxy.module.modes import emergency, tree_leaf
 from ktune.proxy.recover import PendingJournal, pending
 from ktune.records.codec import RecordError, encode
 from ktune.records.lockouts import Lockout, read_lockouts
@@ -65,6 +65,7 @@ def run(args: Namespace) -> int:
             if isinstance(study, Study) and study.status is StudyStatus.RUNNING
         ],
         lockouts=lockouts,
+        kernel_emergency=emergency(),
     )
     if args.json:
         print_json(_as_json(paths, found))
@@ -84,6 +85,7 @@ class _Found:
     journals: list[PendingJournal]
     running: list[Study]
     lockouts: list[Lockout]
+    kernel_emergency: str | None
 
     def watch_of(self, entry: StackEntry) -> WatchRecord | None:
         """The watch of a policy in force, whether its watcher lives or not."""
@@ -112,6 +114,8 @@ def _show(paths: StatePaths, found: _Found) -> None:
     for item in found.lockouts:
         what = "EMERGENCY" if item.emergency else "locked out"
         say(f"{what}: {item.subject} in {item.where}, until {item.until}: {item.why}")
+    if found.kernel_emergency is not None:
+        say(*_kernel_emergency_lines(found, paths))
     if any(item.emergency for item in found.lockouts):
         say(f"  end the emergency: {paths.command('recover', '--end-emergency')}")
     if not (
@@ -122,10 +126,21 @@ def _show(paths: StatePaths, found: _Found) -> None:
         or found.leased
         or found.lockouts
         or found.problems
+        or found.kernel_emergency is not None
     ):
         say("nothing in force, nothing pending, nothing running")
     elif not (found.entries or found.leased):
         say("nothing in force")
+
+
+def _kernel_emergency_lines(found: _Found, paths: StatePaths) -> Iterator[str]:
+    """The module refuses leases; what was committed stays until somebody takes it back."""
+    yield (
+        f"EMERGENCY of the kernel module: {found.kernel_emergency}; it grants no lease; "
+        f"end it: {paths.command('recover', '--end-emergency')}"
+    )
+    if found.entries:
+        yield f"  policies that nobody watches stay in force; undo: {paths.command('rollback')}"
 
 
 def _policies(found: _Found, paths: StatePaths) -> None:
@@ -245,6 +260,7 @@ def _as_json(paths: StatePaths, found: _Found) -> dict[str, Any]:
         ],
         "persisted": [encode(item) for item in found.persisted],
         "watches": [encode(record) | {"watching": record.watching} for record in found.watches],
+        "kernel_emergency": found.kernel_emergency,
         "lockouts": [encode(item) | {"emergency": item.emergency} for item in found.lockouts],
         "unreadable": [
             *(encode(entry) for entry in found.entries if isinstance(entry, UnreadableEntry)),

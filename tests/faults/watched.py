@@ -11,7 +11,7 @@ from ktune.kernel.values import Value
 from ktune.records.paths import StatePaths
 from tests.faults.commands import FIN, RATE, Bench, Ended, Running
 from tests.policy.support import edited, policy_text
-from tests.proxy.rig import Net, wait_until
+from tests.proxy.rig import HostNet, Net, wait_until
 
 POLICY: dict[str, Value] = {FIN: 170, RATE: 1700}
 IN_BASELINE = 'if [ "$value" -lt 170 ]; then here; sleep 300; fi'
@@ -29,7 +29,7 @@ class Watched:
     """A policy and the commands about it."""
 
     bench: Bench
-    net: Net
+    net: Net | HostNet
 
     def __post_init__(self) -> None:
         self.baseline = self.live
@@ -40,7 +40,7 @@ class Watched:
     def write_policy(self, **watch: object) -> None:
         text = policy_text(
             StatePaths.resolve(self.bench.state).ensure(),
-            scope=f"netns:{self.net.ref.netns}",
+            scope="host" if self.net.ref is None else f"netns:{self.net.ref.netns}",
             assignment=POLICY,
             baseline=self.baseline,
         )

@@ -12,6 +12,7 @@ from ktune.measure.attach.specs import MissingData
 from ktune.measure.attach.target import Target
 from ktune.measure.guardrails.devices import DeviceErrors
 from ktune.measure.guardrails.health import DiskHealth
+from ktune.measure.guardrails.kernel_emergency import KernelEmergency
 from ktune.measure.guardrails.kmsg import KernelLog, KernelWarnings
 from ktune.measure.guardrails.oom import OomKills, WorkloadGroup, group_of_process
 from ktune.measure.guardrails.pressure import (
@@ -42,6 +43,8 @@ def _wanted(
     safety: Safety, workload: Workload | None, namespace: NamespaceRef | None
 ) -> Iterator[Wanted]:
     log = KernelLog()  # one reader for all who listen
+    if KernelEmergency.there():
+        yield Wanted(KernelEmergency(), optional=True)  # the module may be unloaded meanwhile
     for item in safety.psi:
         yield Wanted(_pressure(item), item.optional)
     if safety.oom_kills is not None:
