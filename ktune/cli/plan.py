@@ -66,6 +66,7 @@ def run(args: Namespace) -> int:
                 **plan.to_json(),
                 "guardrails": [asdict(item) for item in guardrails],
                 "rules": rules.to_json(),
+                "decided_by": _decided_by(plan, writes),
                 "switching": _switching_json(plan, writes),
                 "writes": writes.to_json(),
                 "pending": [str(item.path) for item in left_behind],
@@ -126,15 +127,17 @@ def plan_lines(
 
 
 def _deciding(plan: Plan, writes: Standing) -> Iterator[str]:
-    """Who would decide in a policy that adapts."""
-    from ktune.policy.deciding import uncountable
+    who = _decided_by(plan, writes)
+    if who is not None:
+        yield f"a policy that adapts (tune --contexts) would be decided by: {who}"
+
+
+def _decided_by(plan: Plan, writes: Standing) -> str | None:
+    """Who would decide in a policy that adapts; None: the profile makes none."""
+    from ktune.policy.deciding import by_any_tree
 
     workload = plan.profile.workload
-    if workload is not None and workload.phases:
-        who = "ktune watch"
-        if writes.by_module:
-            who = f"kernel, unless its tree asks for {', '.join(uncountable())}"
-        yield f"a policy that adapts (tune --contexts) would be decided by: {who}"
+    return by_any_tree(writes) if workload is not None and workload.phases else None
 
 
 def _switching(plan: Plan, writes: Standing) -> Iterator[str]:

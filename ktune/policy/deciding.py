@@ -31,12 +31,14 @@ class Decider:
 
 def decider_of(tree: Tree, standing: Standing) -> Decider:
     """Of a lease that is open."""
-    if not standing.by_module:
-        why = standing.module_why or f"its lease goes by {standing.backend.value}"
-        return Decider(f"no kernel module: {why}")
-    if standing.by_file:
-        return Decider(f"the kernel module can't write {', '.join(standing.by_file)}")
-    return _asked(tree)
+    why = _out_of_reach(standing)
+    return Decider(why) if why else _asked(tree)
+
+
+def by_any_tree(standing: Standing) -> str:
+    """The same in words, before there is a tree."""
+    why = _out_of_reach(standing)
+    return Decider(why).text if why else f"kernel, unless its tree asks for {_uncounted()}"
 
 
 def foreseen(tree: Tree, proxy: ProxyChoice, *, on_host: bool) -> Decider:
@@ -53,6 +55,22 @@ def uncountable() -> tuple[str, ...]:
     """Features that the kernel module can't count here. Raises OSError: there is no module."""
     known = features_in(modes.known_features())
     return tuple(name for name in FEATURES if name not in known)
+
+
+def _out_of_reach(standing: Standing) -> str:
+    if not standing.by_module:
+        why = standing.module_why or f"its lease goes by {standing.backend.value}"
+        return f"no kernel module: {why}"
+    if standing.by_file:
+        return f"the kernel module can't write {', '.join(standing.by_file)}"
+    return ""
+
+
+def _uncounted() -> str:
+    try:
+        return ", ".join(uncountable())
+    except OSError as error:
+        return f"what it can't count ({error.strerror})"
 
 
 def _asked(tree: Tree) -> Decider:

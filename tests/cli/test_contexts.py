@@ -82,6 +82,14 @@ def test_what_is_for_a_single_study_is_refused(tmp_path: Path, option: str) -> N
     assert option in done.stderr
 
 
+def test_a_plan_says_who_would_decide(tmp_path: Path) -> None:
+    paths = StatePaths(tmp_path / "state", tmp_path / "run").ensure()
+    assert "would be decided by: " in ktune(paths, "plan", "two-phase-read").stdout
+    assert "would be decided by: " not in ktune(paths, "plan", "quickstart").stdout
+    shown = json.loads(ktune(paths, "plan", "two-phase-read", "--json").stdout)
+    assert shown["decided_by"].startswith(("kernel", "ktune watch ("))
+
+
 def test_a_profile_without_phases_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     paths = StatePaths(tmp_path / "state", tmp_path / "run").ensure()
     done = ktune(paths, "tune", "quickstart", "--contexts")

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from ktune.policy.deciding import Decider, decider_of, foreseen
+from ktune.policy.deciding import Decider, by_any_tree, decider_of, foreseen
 from ktune.policy.kernel_tree import KernelPace, kernel_tree
 from ktune.policy.tree import Question, Switching
 from ktune.proxy.backends import Backend, ProxyChoice, Standing
@@ -42,6 +42,11 @@ def test_a_namespace_is_never_the_kernels() -> None:
 def test_without_the_module_that_is_said() -> None:
     found = foreseen(TREE, ProxyChoice.AUTO, on_host=True)
     assert found.text.startswith("ktune watch (no kernel module: it is not loaded")
+
+
+def test_before_there_is_a_tree_the_reason_is_the_same() -> None:
+    standing = Standing(Backend.FILE, "", module_why="it is not loaded")
+    assert by_any_tree(standing) == decider_of(TREE, standing).text
 
 
 def test_the_kernel_is_named_alone() -> None:

@@ -113,7 +113,7 @@ child(sys.argv[1])
 
 def child(what: str) -> None:
     """A process of its own that holds the session, says so, and lives on."""
-    with session(lasts_s=8.0 if what in KEEPS else 60.0) as device:
+    with session(lasts_s=15.0 if what in KEEPS else 60.0) as device:
         if what == "schedule":
             collaborating(device)
             modes.start_schedule(device, [True, False, False, True], 0.3)
