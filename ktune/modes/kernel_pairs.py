@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from ktune.kernel.tunable import Assignment
 from ktune.measure.window import Poll, Validity
 from ktune.modes.bench import LIVE_LEASE_S, Bench, Measured, boottime_ns
-from ktune.modes.slots import NS, Pace, not_in_force, pace_of, stamp_record
+from ktune.modes.slots import NS, Pace, not_in_force, overheads_of, pace_of, stamp_record
 from ktune.profile.workload import Workload
 from ktune.proxy.backends import Standing
 from ktune.proxy.client import Lease
@@ -108,7 +108,9 @@ class KernelPairs:
         self.end()
         changed = [key for key, value in finalist.items() if self.bench.baseline[key] != value]
         settle_s = max((self.settle_s.get(key, 0.0) for key in changed), default=0.0)
-        pace = pace_of(settle_s, self.window_s, self.overheads_s or self._earlier(settle_s))
+        windows = () if self.overheads_s else self.bench.study.windows().records
+        overheads_s = self.overheads_s or overheads_of(windows, settle_s, self.window_s)
+        pace = pace_of(settle_s, self.window_s, overheads_s)
         if not pace.possible:
             self._give_up(f"the kernel's windows last an hour at most, not {pace.slot_s:.0f} s")
             return None
@@ -127,13 +129,6 @@ class KernelPairs:
             return None
         self._running = _Running(draw, len(candidate_first), pace)
         return self._running
-
-    def _earlier(self, settle_s: float) -> list[float]:
-        """What windows took beside their length when ktune switched: in the search."""
-        windows = [
-            item for item in self.bench.study.windows().records if item.validity == Validity.VALID
-        ]
-        return [max(0.0, item.duration_s - self.window_s - settle_s) for item in windows]
 
     def _give_up(self, why: str) -> None:
         self.why = why

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ktune.measure.window import Validity
 from ktune.proxy.stamps import WINDOW_MOST_S, Stamp
-from ktune.records.types import StampRecord
+from ktune.records.types import StampRecord, WindowRecord
 
 NS = 1_000_000_000
 _LEAST_S = 0.25
@@ -59,6 +60,17 @@ def pace_of(settle_s: float, window_s: float, overheads_s: Sequence[float]) -> P
     return Pace(
         settle_s, window_s, min(max(least_s, 1.5 * worst_s + _LEAST_S), max(_MOST_S, window_s))
     )
+
+
+def overheads_of(windows: Sequence[WindowRecord], settle_s: float, window_s: float) -> list[float]:
+    """What the valid windows of a study took beside their length: those in slots, else all others,
+    whose time includes the switch."""
+    valid = [window for window in windows if window.validity == Validity.VALID]
+    stamps = [window.stamp for window in valid if window.stamp is not None]
+    took_s = [stamp.slot_s - stamp.after_s for stamp in stamps]
+    if not took_s:
+        took_s = [window.duration_s for window in valid]
+    return [max(0.0, item_s - window_s - settle_s) for item_s in took_s]
 
 
 def not_in_force(stamp: Stamp, pace: Pace, *, candidate: bool, from_ns: int, to_ns: int) -> str:

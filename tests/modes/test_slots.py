@@ -13,7 +13,7 @@ from ktune.evidence.pairs import Arm
 from ktune.measure.window import Validity
 from ktune.modes.kernel_pairs import NO_LENGTH, fixed_window_s, switched_by, why_not
 from ktune.modes.proof import switching_record
-from ktune.modes.slots import NS, Pace, not_in_force, pace_of
+from ktune.modes.slots import NS, Pace, not_in_force, overheads_of, pace_of
 from ktune.profile.load import parse_profile
 from ktune.proxy.backends import Backend, Standing
 from ktune.proxy.stamps import Stamp, Stamped
@@ -105,6 +105,15 @@ def window(
     return WindowRecord(
         0, Phase.DECISION, arm, pair, None, {}, {}, validity.value, "", "", 1.0, stamp
     )
+
+
+def test_a_resumed_run_goes_by_what_its_windows_took_and_not_by_their_slots() -> None:
+    searched = replace(window(0, Arm.BASELINE, None), duration_s=2.5)
+    void = replace(window(0, Arm.BASELINE, None, Validity.VOID), duration_s=99.0)
+    in_slot = window(1, Arm.BASELINE, 1.0)  # of its second, 0.2 were left
+    assert overheads_of([searched, void], 0.5, 1.0) == [1.0]
+    assert overheads_of([searched, void, in_slot], 0.1, 0.5) == [pytest.approx(0.2)]
+    assert overheads_of([in_slot], 1.0, 1.0) == [0.0]
 
 
 def test_the_record_tells_the_worst_of_the_stamps() -> None:
