@@ -25,7 +25,7 @@ from ktune.proxy.recover import pending
 from ktune.records.paths import StatePaths
 from tests.knobs import read_knob, write_knob
 from tests.modes.contexts.world import frozen_in
-from tests.proxy.rig import wait_until
+from tests.proxy.rig import alive, wait_until
 
 KNOB = "vm.swappiness"
 FILE = "/proc/sys/vm/swappiness"
@@ -256,6 +256,21 @@ def test_killed_with_its_guardian_it_goes_on_alone_until_the_baseline_returns_by
 def test_a_watch_that_loses_its_guardian_ends_the_tree_in_an_emergency(world: World) -> None:
     with world.watch(world.policy(alone_s=600), *SLOW) as process:
         os.kill(world.guardian(), signal.SIGKILL)
+        process.wait(120)
+    assert process.returncode == 8, world.said
+    over_and_back()
+    world.ktune("recover", "--end-emergency")
+
+
+def test_a_watch_that_hangs_leaves_the_tree_to_the_kernel_and_ends_it_when_it_wakes(
+    world: World,
+) -> None:
+    with world.watch(world.policy(alone_s=600), *SLOW) as process:
+        guardian = world.guardian()
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: not alive(guardian), 60)  # its deadline of 15 s has passed
+        adapts_alone()
+        process.send_signal(signal.SIGCONT)
         process.wait(120)
     assert process.returncode == 8, world.said
     over_and_back()
