@@ -23,11 +23,15 @@ PYTEST = ("python", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", "timeo
 
 @dataclass(frozen=True)
 class Share:
-    """Tests that run in one guest; those `in_memory` send it to sleep."""
+    """Tests that run in one guest; those `in_memory` send it to sleep.
+
+    `cpus`: above 1 where a watch, its guardian, its workload and a test that looks on run at once.
+    """
 
     name: str
     tests: Sequence[str]
     in_memory: bool = False
+    cpus: int = 1
 
 
 STANDARD = (
@@ -56,7 +60,7 @@ def main() -> int:
         print(f"guest: {error}", file=sys.stderr)
         return 1
     if asked.words:
-        share = Share(shlex.join(asked.words), asked.words, asked.in_memory)
+        share = Share(shlex.join(asked.words), asked.words, asked.in_memory, asked.cpus)
         good = all(_run(kernel, share, asked, live=True).good for kernel in kernels)
     else:
         good = _all_shares(kernels, asked)
@@ -106,7 +110,7 @@ def _run(kernel: Kernel, share: Share, asked: argparse.Namespace, *, live: bool)
         kernel,
         module,
         memory_mib=asked.memory_mib,
-        cpus=asked.cpus,
+        cpus=max(asked.cpus, share.cpus),
         limit_s=asked.limit_s,
         append=asked.append,
         in_memory=share.in_memory,

@@ -116,7 +116,9 @@ class Guest:
         return [
             *(program("setpriv"), "--pdeathsig", "KILL"),
             program("qemu-system-x86_64"),
-            *("-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,la57=off"),
+            # q35 does not sleep or power off any more once it was awakened.
+            *("-M", "pc" if self.in_memory else "q35"),
+            *("-accel", "tcg,thread=multi", "-cpu", "max,la57=off"),
             *("-smp", str(self.cpus), "-m", str(self.memory_mib)),
             *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
             *("-serial", f"file:{kernel_log}", "-serial", "stdio"),
