@@ -87,9 +87,10 @@ def share_of_time(busiest: float, elapsed_s: float, event_s: float) -> float:
     >>> [round(share_of_time(events, 1.0, 1e-7), 3) for events in (20_000, 120_000)]
     [1.0, 0.25]
     """
-    if busiest <= 0 or elapsed_s <= 0:
+    if elapsed_s <= 0:
         return 1.0
-    return min(1.0, BUDGET * elapsed_s / (busiest * event_s))
+    cost_s, allowed_s = busiest * event_s, BUDGET * elapsed_s
+    return 1.0 if cost_s <= allowed_s else allowed_s / cost_s
 
 
 class Watched:

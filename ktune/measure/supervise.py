@@ -129,22 +129,22 @@ def run(begun: Begun, control: int) -> Outcome:
     """Run the command to its end; a readable `control` (a request to stop, or the tuner's death)
     ends it early."""
     try:
+        started_s = time.monotonic()  # later, a busy machine would make the command seem faster
         with contextlib.suppress(BrokenPipeError):  # it has failed and says why
             os.write(begun.go, b"g")
         os.close(begun.go)
-        return _run(begun, control)
+        return _run(begun, control, started_s)
     finally:
         if begun.group is not None:
             begun.group.kill()
             begun.group.remove()
 
 
-def _run(begun: Begun, control: int) -> Outcome:
+def _run(begun: Begun, control: int, started_s: float) -> Outcome:
     job, pid, group, out, err = begun.job, begun.pid, begun.group, begun.out, begun.err
     failure = _failure(begun.fail, job.timeout_s)
-    started = time.monotonic()
     ended = _wait(pid, job.timeout_s, control, (out, err))
-    duration = time.monotonic() - started
+    duration = time.monotonic() - started_s
     exit_code, timed_out, stopped = ended
     leftovers, unkillable = _clear(group, pid if exit_code is None else None)
     if exit_code is None:

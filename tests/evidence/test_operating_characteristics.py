@@ -198,6 +198,7 @@ def test_search_data_in_the_confirmation_is_found_out(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("sd", [0.003, 0.05, 0.3])
 def test_without_a_gain_in_many_runs(noise: str, sd: float) -> None:

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from tests.depth import WHOLE
+
 from .kernels import Kernel, newest
 from .machine import MODULE_SOURCE, Guest
 from .needs import GuestError
 
 PYTEST = ("python", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", "timeout=1200")
+QUICK = () if WHOLE else ("-m", "not full")
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,15 @@ class Share:
     cpus: int = 1
 
 
+_RUNS = "tests/guest/inside/test_kernel_*.py"
+
 STANDARD = (
     Share("the proxy's behaviour", ["tests/proxy/test_behaviour.py", "-k", "module or BPF"]),
-    Share("inside, faults", ["tests/guest/inside", "tests/faults/test_guardian_faults.py"]),
+    Share(
+        "inside, faults",
+        ["tests/guest/inside", f"--ignore-glob={_RUNS}", "tests/faults/test_guardian_faults.py"],
+    ),
+    Share("runs by the kernel", [str(path) for path in sorted(Path().glob(_RUNS))]),
 )
 """What `make test-kernel` runs, the longest first: as many guests at once as there are CPUs. The
 back end of plain files has its turn in `make test-full`; with the guard beside it, it runs here."""
@@ -102,7 +111,9 @@ def _all_shares(kernels: Sequence[Kernel], asked: argparse.Namespace) -> bool:
 def _run(kernel: Kernel, share: Share, asked: argparse.Namespace, *, live: bool) -> Report:
     begun = time.monotonic()
     module = asked.module if asked.module.is_dir() and not asked.no_module else None
-    command = shlex.join(share.tests if asked.shell else [*PYTEST, *share.tests])
+    command = shlex.join(
+        share.tests if asked.shell else [*PYTEST, *(() if live else QUICK), *share.tests]
+    )
     output = sys.stdout if live else StringIO()
     with_module = f"with {module.name}/" if module else "without a module of ours"
     print(f"guest: Linux {kernel.release}, {with_module}: {share.name}", flush=True)

@@ -215,6 +215,7 @@ def test_the_tree_rests_in_pairs_and_goes_on_after_them(world: World) -> None:
     assert modes.shown("mode") == "idle"
 
 
+@pytest.mark.full
 def test_killed_it_falls_back_to_the_baseline(world: World) -> None:
     with world.watch(world.policy(), *SLOW) as process:
         process.kill()
@@ -223,6 +224,7 @@ def test_killed_it_falls_back_to_the_baseline(world: World) -> None:
         assert modes.shown("mode") == "idle"
 
 
+@pytest.mark.full
 def test_killed_it_goes_on_alone_if_that_was_asked_for_and_recover_ends_it(world: World) -> None:
     with world.watch(world.policy(alone_s=600), *SLOW) as process:
         process.kill()
@@ -253,6 +255,7 @@ def test_killed_with_its_guardian_it_goes_on_alone_until_the_baseline_returns_by
     assert world.ktune("recover").returncode == 0
 
 
+@pytest.mark.full
 def test_a_watch_that_loses_its_guardian_ends_the_tree_in_an_emergency(world: World) -> None:
     with world.watch(world.policy(alone_s=600), *SLOW) as process:
         os.kill(world.guardian(), signal.SIGKILL)
@@ -262,6 +265,7 @@ def test_a_watch_that_loses_its_guardian_ends_the_tree_in_an_emergency(world: Wo
     world.ktune("recover", "--end-emergency")
 
 
+@pytest.mark.full
 def test_a_watch_that_hangs_leaves_the_tree_to_the_kernel_and_ends_it_when_it_wakes(
     world: World,
 ) -> None:
@@ -277,6 +281,7 @@ def test_a_watch_that_hangs_leaves_the_tree_to_the_kernel_and_ends_it_when_it_wa
     world.ktune("recover", "--end-emergency")
 
 
+@pytest.mark.full
 def test_an_emergency_of_the_kernels_ends_the_watch_and_says_why(world: World) -> None:
     with world.watch(world.policy(), *SLOW) as process:
         write_knob(str(modes.SYSFS / "mode"), "emergency")
@@ -290,6 +295,7 @@ def test_an_emergency_of_the_kernels_ends_the_watch_and_says_why(world: World) -
     assert modes.shown("mode") == "idle"
 
 
+@pytest.mark.full
 def test_what_the_kernel_can_not_count_is_named_beforehand(world: World) -> None:
     shown = world.ktune("watch", str(world.policy(feature="cpu_pressure")), "--dry-run")
     assert "decided by: ktune watch (the kernel module can't count cpu_pressure)" in shown.stdout
