@@ -269,8 +269,8 @@ recover(Paths(Path(sys.argv[1]), Path(sys.argv[2])))
 
 
 def originals_of(journal: Path) -> dict[str, Any]:
-    record = decode(journal.read_bytes().splitlines()[1])
-    assert record is not None
+    records = map(decode, journal.read_bytes().splitlines())
+    record = next(item for item in records if item is not None and "knobs" in item)
     values = {item["key"]: item["original"] for item in record["knobs"]}
     return {FIN: values[FIN], RMEM: tuple(values[RMEM])}
 

@@ -65,8 +65,8 @@ class LeaseRecord:
         try:
             self._register(str(request["register_dir"]), path)
             self._append(header.to_json())
-            self._on_disk(original_record(held, leased))
             self._append({"type": "proxy", "standing": standing.to_json()})
+            self._on_disk(original_record(held, leased))
             sync_folder(folder)
         except OSError:
             os.unlink(path)  # it says nothing, and nothing was written

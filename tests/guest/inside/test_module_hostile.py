@@ -33,6 +33,8 @@ from tests.proxy.rig import wait_until
 
 pytestmark = needs_module
 
+PROT_NONE = 0
+
 
 def test_a_reader_of_the_device_may_only_look() -> None:
     fd = os.open(wire.DEVICE, os.O_RDONLY | os.O_CLOEXEC)
@@ -61,14 +63,16 @@ def test_bad_pointers_are_told_and_not_followed(device: Device) -> None:
 
 
 def test_a_struct_that_ends_at_the_end_of_memory_is_read_no_further(device: Device) -> None:
-    page = mmap.mmap(-1, mmap.PAGESIZE)
-    guard = (ctypes.c_char * mmap.PAGESIZE).from_buffer(page)
-    end = ctypes.addressof(guard) + mmap.PAGESIZE
+    pages = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    start = ctypes.c_char.from_buffer(pages)
+    end = ctypes.addressof(start) + mmap.PAGESIZE
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.munmap(ctypes.c_void_p(end), ctypes.c_size_t(mmap.PAGESIZE))
+    closed = libc.mprotect(ctypes.c_void_p(end), ctypes.c_size_t(mmap.PAGESIZE), PROT_NONE)
+    assert closed == 0
     code = libc.ioctl(device.fd, ctypes.c_ulong(wire.IOC_ADD), ctypes.c_ulong(end - 100))
     assert (code, ctypes.get_errno()) == (-1, errno.EFAULT)
-    del guard
+    del start
+    pages.close()
 
 
 def test_reserved_fields_and_sizes_are_checked(device: Device) -> None:
