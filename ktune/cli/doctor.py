@@ -23,6 +23,7 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
 def run(args: Namespace) -> int:
     """Examine the host."""
     from ktune.measure.guardrails.doctor import guardrail_findings
+    from ktune.measure.services.doctor import service_findings
     from ktune.policy.configuration_probe import configuration_findings
     from ktune.policy.probes import Answer, examine
     from ktune.records.codec import encode
@@ -31,6 +32,7 @@ def run(args: Namespace) -> int:
         *examine(state_paths(args)),
         *configuration_findings(),
         *guardrail_findings(),
+        *service_findings(),
     ]
     if args.json:
         print_json([encode(item) for item in findings])

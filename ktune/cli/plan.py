@@ -14,6 +14,7 @@ from ktune.kernel.wording import counted
 
 if TYPE_CHECKING:
     from ktune.measure.guardrails.watch import Watchability
+    from ktune.measure.services.from_profile import ServiceSurvey
     from ktune.profile.plan import Plan, PlannedKnob
     from ktune.profile.run_rules import RunRules
     from ktune.profile.space import Dimension
@@ -38,6 +39,7 @@ def run(args: Namespace) -> int:
     """Show it."""
     from ktune.catalog.catalog import load_catalog
     from ktune.measure.guardrails.from_profile import guardrails_of
+    from ktune.measure.services.from_profile import survey
     from ktune.profile import locate
     from ktune.profile.configuration import configuration
     from ktune.profile.host import host_facts
@@ -56,6 +58,7 @@ def run(args: Namespace) -> int:
     plan = resolve(profile, load_catalog(), facts, metric_hosts=here.metric_hosts)
     left_behind = [item for item in pending(paths) if item.condition.value == "pending"]
     guardrails = guardrails_of(profile.safety, workload=profile.workload).survey()
+    services = list(survey(profile))
     rules = run_rules(profile, datetime.now(UTC), approval_here=here.approval == "required")
     writes = expected_standing(
         (knob.tunable.path for knob in (*plan.knobs, *plan.fixed)), on_host=plan.scope == "host"
@@ -65,6 +68,7 @@ def run(args: Namespace) -> int:
             {
                 **plan.to_json(),
                 "guardrails": [asdict(item) for item in guardrails],
+                "services": [asdict(item) for item in services],
                 "rules": rules.to_json(),
                 "decided_by": _decided_by(plan, writes),
                 "switching": _switching_json(plan, writes),
@@ -73,7 +77,7 @@ def run(args: Namespace) -> int:
             }
         )
         return ExitCode.OK
-    say(*plan_lines(plan, guardrails, rules, writes))
+    say(*plan_lines(plan, guardrails, services, rules, writes))
     for item in left_behind:
         warn(f"pending: a run that died left values in force ({item.path}): {item.reason}")
     if left_behind:
@@ -82,7 +86,11 @@ def run(args: Namespace) -> int:
 
 
 def plan_lines(
-    plan: Plan, guardrails: Iterable[Watchability], rules: RunRules, writes: Standing
+    plan: Plan,
+    guardrails: Iterable[Watchability],
+    services: Iterable[ServiceSurvey],
+    rules: RunRules,
+    writes: Standing,
 ) -> Iterator[str]:
     """The plan for people."""
     from ktune.profile.run_rules import rule_lines
@@ -105,6 +113,7 @@ def plan_lines(
         "Running tuners that would interfere (tune refuses without --coexist)",
         (f"{tuner.name} (pid {tuner.pid})" for tuner in plan.tuners),
     )
+    yield from _section("Services that the run starts and stops", map(service_line, services))
     yield from _section("Guardrails", map(guardrail_line, guardrails))
     if profile.workload is not None:
         yield from _section("Kept to", rule_lines(rules))
@@ -220,6 +229,13 @@ def guardrail_line(found: Watchability) -> str:
     if found.works:
         return found.text
     return found.text + ("; goes on without it" if found.optional else "; tune refuses (exit 4)")
+
+
+def service_line(found: ServiceSurvey) -> str:
+    """What is started, or what is missing for it."""
+    if found.works:
+        return f"{found.name}: {found.text}"
+    return f"{found.name}: {found.reason}; tune refuses (exit 4)"
 
 
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from ktune.proxy.recover import PendingJournal, pending
 from ktune.records.codec import RecordError, encode
 from ktune.records.lockouts import Lockout, read_lockouts
 from ktune.records.paths import StatePaths
+from ktune.records.services import RunningService, running_services
 from ktune.records.study import Study, list_studies
 from ktune.records.transitions import mode_now
 from ktune.records.types import StudyStatus
@@ -66,6 +67,7 @@ def run(args: Namespace) -> int:
         ],
         lockouts=lockouts,
         kernel_emergency=emergency(),
+        services=list(running_services(paths.state)),
     )
     if args.json:
         print_json(_as_json(paths, found))
@@ -86,6 +88,7 @@ class _Found:
     running: list[Study]
     lockouts: list[Lockout]
     kernel_emergency: str | None
+    services: list[RunningService]
 
     def watch_of(self, entry: StackEntry) -> WatchRecord | None:
         """The watch of a policy in force, whether its watcher lives or not."""
@@ -111,6 +114,7 @@ def _show(paths: StatePaths, found: _Found) -> None:
     _journals(found.journals, paths)
     for study in found.running:
         say(*_study_lines(study))
+    say(*map(_service_line, found.services))
     for item in found.lockouts:
         what = "EMERGENCY" if item.emergency else "locked out"
         say(f"{what}: {item.subject} in {item.where}, until {item.until}: {item.why}")
@@ -124,6 +128,7 @@ def _show(paths: StatePaths, found: _Found) -> None:
         or found.journals
         or found.running
         or found.leased
+        or found.services
         or found.lockouts
         or found.problems
         or found.kernel_emergency is not None
@@ -245,6 +250,14 @@ def _study_lines(study: Study) -> Iterator[str]:
         yield f"  {now.mode} since {now.since}: {now.reason}"
 
 
+def _service_line(item: RunningService) -> str:
+    where = f"{item.socket}" + (f", port {item.port}" if item.port else "")
+    text = f"service {item.name} of {item.profile} ({item.kind} {item.version}, {where})"
+    if item.held:
+        return f"{text}: runs since {item.since}, started by pid {item.pid}"
+    return f"{text}: ended with its run; the next one removes its data"
+
+
 def _as_json(paths: StatePaths, found: _Found) -> dict[str, Any]:
     return {
         "state_dir": str(paths.state),
@@ -261,6 +274,7 @@ def _as_json(paths: StatePaths, found: _Found) -> dict[str, Any]:
         "persisted": [encode(item) for item in found.persisted],
         "watches": [encode(record) | {"watching": record.watching} for record in found.watches],
         "kernel_emergency": found.kernel_emergency,
+        "services": [encode(item) for item in found.services],
         "lockouts": [encode(item) | {"emergency": item.emergency} for item in found.lockouts],
         "unreadable": [
             *(encode(entry) for entry in found.entries if isinstance(entry, UnreadableEntry)),

@@ -21,9 +21,9 @@ class WindowCgroup:
         self.path = path
 
     @classmethod
-    def create(cls, name: str) -> WindowCgroup | None:
-        """A new child of our own cgroup, or None where that is not possible."""
-        parent = own_cgroup()
+    def create(cls, name: str, below: str | None = None) -> WindowCgroup | None:
+        """A new child of our own cgroup (or of `below`), or None where that is not possible."""
+        parent = below or own_cgroup()
         if parent is None:
             return None
         path = os.path.join(parent, name)

@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 
+CLONE_NEWIPC, CLONE_NEWPID = 0x08000000, 0x20000000
 _SYS_CLONE3 = 435  # the same number on every architecture
 _CLONE_INTO_CGROUP = 0x200000000
 _PYTHON = ctypes.pythonapi
@@ -27,15 +28,17 @@ class _CloneArgs(ctypes.Structure):
     )
 
 
-def fork_into(cgroup: str) -> int:
-    """As os.fork(), but the child is in the cgroup whose folder this is from its first moment.
+def fork_into(cgroup: str, namespaces: int = 0) -> int:
+    """As os.fork(), but the child is in the cgroup whose folder this is from its first moment, and
+    in new namespaces of these kinds (CLONE_NEW...).
 
     Raises:
         OSError: no such call here (an older kernel, a container's filter), no right, no free ids.
     """
     folder = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        arguments = _CloneArgs(flags=_CLONE_INTO_CGROUP, exit_signal=signal.SIGCHLD, cgroup=folder)
+        flags = _CLONE_INTO_CGROUP | namespaces
+        arguments = _CloneArgs(flags=flags, exit_signal=signal.SIGCHLD, cgroup=folder)
         where, size = ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments))
         number = ctypes.c_long(_SYS_CLONE3)
         _PYTHON.PyOS_BeforeFork()

@@ -12,12 +12,14 @@ from ktune.measure.specs import (
     MetricSpec,
     Reset,
     ResetCommand,
+    ServiceStep,
     WorkloadSpec,
 )
 from ktune.profile import workload as model
 from ktune.profile.errors import did_you_mean
 from ktune.profile.metrics import EnergyMetric, OutputMetric, RatioMetric, SharedMetric
 from ktune.profile.sensor_metric import TIME_UNITS_NS, SensorMetric
+from ktune.profile.services.link import LinkService
 
 _BUNDLED_PREFIX = "ktune-"
 BUNDLED = {
@@ -28,8 +30,11 @@ BUNDLED = {
 """Program names that stand for our own load generators, wherever ktune is installed."""
 
 
-def workload_spec(workload: model.Workload) -> WorkloadSpec:
-    """The workload of a profile. Raises UsageError for an unknown bundled program."""
+def workload_spec(workload: model.Workload, *, cpus: tuple[int, ...] = ()) -> WorkloadSpec:
+    """The workload of a profile, on these CPUs (none: anywhere).
+
+    Raises UsageError for an unknown bundled program.
+    """
     program, *arguments = workload.command
     bundled = BUNDLED.get(program)
     if bundled is None and program.startswith(_BUNDLED_PREFIX):
@@ -50,10 +55,11 @@ def workload_spec(workload: model.Workload) -> WorkloadSpec:
         settle_s=workload.settle,
         timeout_s=workload.timeout,
         environment=(*_amounts(workload), *workload.env.items()),
+        cpus=cpus,
     )
 
 
-def link_spec(service: model.LinkService) -> LinkSpec:
+def link_spec(service: LinkService) -> LinkSpec:
     """An emulated link of a profile."""
     return LinkSpec(
         rtt_s=service.rtt,
@@ -92,6 +98,8 @@ def _reset(reset: model.Reset) -> Reset:
             return DropPageCache((path,))
         case model.ResetCommand(command=command):
             return ResetCommand(command)
+        case model.ServiceReset():
+            return ServiceStep(reset.action.value, reset.service)
     raise UsageError(f"unknown reset {reset!r}")
 
 

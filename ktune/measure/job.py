@@ -14,7 +14,12 @@ BUNDLED_PREFIX = "ktune.measure.workloads."
 
 @dataclass(frozen=True)
 class Job:
-    """One command. `uid` None keeps the caller's; `netns`/`userns` are paths or empty."""
+    """One command. `uid` None keeps the caller's; `netns`/`userns` are paths or empty.
+
+    `cpus`: where it may run; empty: anywhere. `own_pids`: in a process id (and System V)
+    namespace of its own where that is possible, so that all of it ends with its first process.
+    `own_name`: uid and gid that it has in the user namespace of `userns`, instead of 0.
+    """
 
     argv: tuple[str, ...]
     bundled: str = ""
@@ -26,6 +31,9 @@ class Job:
     userns: str = ""
     timeout_s: float = 60.0
     output_limit: int = 256 * 1024
+    cpus: tuple[int, ...] = ()
+    own_pids: bool = False
+    own_name: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,8 @@ def job_from(fields: dict[str, Any]) -> Job:
             **fields,
             "argv": tuple(fields["argv"]),
             "groups": tuple(fields["groups"]),
+            "cpus": tuple(fields["cpus"]),
+            "own_name": tuple(fields["own_name"]) if fields["own_name"] else None,
             "environment": tuple((name, value) for name, value in fields["environment"]),
         }
     )

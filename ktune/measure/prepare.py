@@ -19,6 +19,9 @@ from ktune.measure import rights
 from ktune.measure.cgroup import WindowCgroup
 from ktune.measure.job import BUNDLED_PREFIX, Job
 
+KILLED_BY = 128
+"""Exit code of a first process whose command was ended by a signal: this plus its number."""
+_HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -52,22 +55,32 @@ def become(job: Job, group: WindowCgroup | None, streams: Streams, *, parent: in
             # Without it the process tree is still found: we are its subreaper.
             with contextlib.suppress(OSError):
                 group.join()
+        if job.cpus:
+            step = f"pin to CPU {','.join(map(str, job.cpus))}"
+            os.sched_setaffinity(0, job.cpus)
         step = "enter the scope"
         if job.netns:
             enter(NamespaceRef(job.netns, job.userns or None))
+        if job.userns and job.own_name:
+            rights.be_named_again(*job.own_name)
         step = "give up rights"
         rights.no_core_dumps()
         if job.uid is not None:
             rights.change_user(job.uid, job.gid or 0, list(job.groups))
         if job.uid or job.userns:
             rights.drop_capabilities()
-        rights.die_with_parent(parent)
+        # The first process of a namespace of process ids sees no parent.
+        rights.die_with_parent(0 if os.getpid() == 1 else parent)
         rights.no_new_privileges()
         step = "execute"
         os.chdir("/")
         if not os.read(streams.go, 1):
             os._exit(code)
         os.close(streams.go)
+        if os.getpid() == 1:
+            step = "fork"
+            _stay_first(streams)
+        step = "execute"
         code = _execute(job, fail)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -77,6 +90,31 @@ def become(job: Job, group: WindowCgroup | None, streams: Streams, *, parent: in
             os.write(fail, f"{step}\t0\t{error!r}".encode())
     finally:
         os._exit(code)
+
+
+def _stay_first(streams: Streams) -> None:
+    """Returns in a child. We stay the first process of the namespace, hand on the signals that end
+    a server and end with it, and the kernel ends whatever is left with us: a first process
+    itself is spared what it does to itself (pid_namespaces(7)), so a server that crashes might not.
+    """
+    child = 0
+
+    def hand_on(number: int, _: object) -> None:
+        if child:
+            os.kill(child, number)
+
+    for number in _HANDED_ON:
+        signal.signal(number, hand_on)
+    child = os.fork()
+    if child == 0:
+        return  # executing a program takes the handlers away
+    for fd in (0, 1, 2, streams.fail):
+        os.close(fd)
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else KILLED_BY - code)
 
 
 def _fresh_process(streams: Streams) -> None:

@@ -11,6 +11,8 @@ import os
 import resource
 import signal
 
+from ktune.kernel.namespaces import CLONE_NEWUSER, unshare
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER = 1, 24, 36
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
@@ -53,6 +55,23 @@ def change_user(uid: int, gid: int, groups: list[int]) -> None:
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
+
+
+def be_named_again(uid: int, gid: int) -> None:
+    """From uid 0 of a user namespace back to the caller's own ids, in one more of them: some
+    servers refuse to be uid 0, whatever that is worth. Raises OSError."""
+    inside, group = os.geteuid(), os.getegid()
+    unshare(CLONE_NEWUSER)
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{uid} {inside} 1"),
+        ("gid_map", f"{gid} {group} 1"),
+    ):
+        fd = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
 
 
 def drop_capabilities() -> None:

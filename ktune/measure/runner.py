@@ -12,6 +12,7 @@ import errno
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +24,8 @@ from ktune.measure import host_load
 from ktune.measure.job import Job, Outcome, job_fields
 from ktune.measure.metrics import MetricError, extract
 from ktune.measure.sensing import NothingSensed, Sensing, group_id, number_of
+from ktune.measure.services.service import ServiceError
+from ktune.measure.services.services import ServiceDied, Services
 from ktune.measure.spawner_client import Spawner, SpawnerGone
 from ktune.measure.specs import (
     DropPageCache,
@@ -32,6 +35,7 @@ from ktune.measure.specs import (
     MetricSpec,
     Reset,
     ResetCommand,
+    ServiceStep,
     WorkloadSpec,
 )
 from ktune.measure.user import account_for
@@ -58,13 +62,15 @@ class CommandSource:
         scope: NamespaceRef | None = None,
         health: Sequence[HealthCheck] = (),
         limits: HostLimits | None = None,
+        services: Services | None = None,
     ) -> None:
         self._workload = workload
+        self._services = services
         self._scope = scope
         self._health = tuple(health)
         self._limits = limits or HostLimits()
         self._account = account_for(workload.user)
-        self._spawner = Spawner()
+        self._spawner = Spawner(services.group if services else None)
         self._joules: dict[str, float] = {}
         self._sensors = {m.name: m.sensor for m in workload.metrics if m.sensor is not None}
         self._sensed: dict[str, float] = {}
@@ -84,20 +90,54 @@ class CommandSource:
         self.close()
 
     def group(self) -> str | None:
-        """The cgroup2 group of the workload, made by this run; None where there is none."""
-        return self._spawner.group()
+        """The cgroup2 group of the workload and its services, made by this run; None where there is
+        none."""
+        return self._services.group if self._services else self._spawner.group()
+
+    def begin(self) -> None:
+        """Have the services up already. Raises ServiceError, BusyError, RefusedError."""
+        if self._services is not None:
+            self._services.begin(lambda: None)
 
     def close(self) -> None:
-        """End the helper process and whatever it still runs."""
-        self._spawner.close()
-        self._sensing.close()
+        """End the helper process, the services and whatever still runs."""
+        try:
+            self._spawner.close()
+            self._sensing.close()
+        finally:
+            if self._services is not None:
+                self._services.close()
 
     def run(self, poll: Poll) -> WindowResult:
-        """Measure one window. Raises what `poll` raises, after the workload was killed."""
+        """Measure one window. Raises what `poll` raises, after the workload was killed, and
+        ServiceError when a service does not get well any more."""
         try:
-            return self._void_if_unwell() or self._run(poll)
+            return self._void_if_unwell() or self._beside_services(poll)
         except SpawnerGone as error:
             return _void(error.message)
+
+    def _beside_services(self, poll: Poll) -> WindowResult:
+        """A service that dies, or does not come up, under the candidate's setting fails it."""
+        services = self._services
+        if services is None:
+            return self._run(poll)
+        try:
+            services.begin(poll)
+            result = self._run(poll)
+            why = services.dead_by_now() if result.validity is not Validity.VALID else None
+        except (ServiceDied, ServiceError) as error:
+            result, why = None, str(error)
+        if why is not None or services.full():
+            services.failed(why or (result.reason if result else ""))
+            return WindowResult({}, 0.0, Validity.CANDIDATE_FAILED, why or "")
+        assert result is not None
+        services.went_well()
+        disturbed = services.disturbance() if result.valid else ""
+        return (
+            replace(result, validity=Validity.VOID, metrics={}, reason=disturbed)
+            if disturbed
+            else result
+        )
 
     def _run(self, poll: Poll) -> WindowResult:
         for reset in self._workload.resets:
@@ -123,6 +163,8 @@ class CommandSource:
     def _measure(self, poll: Poll) -> Outcome:
         workload = self._workload
         job = self._job(workload.argv, workload.timeout_s, workload.bundled or "")
+        if self._services is not None:
+            poll = self._services.watching(poll)
         if not self._sensors:
             return self._spawner.ask("run", poll, **job_fields(job))
         return self._measure_sensing(job, poll)
@@ -149,6 +191,10 @@ class CommandSource:
     def _reset(self, reset: Reset, poll: Poll) -> str | None:
         """Do it; the reason why it failed, if it did."""
         match reset:
+            case ServiceStep():
+                assert self._services is not None
+                self._services.step(reset, poll)
+                return None
             case FlushTcpMetrics():
                 outcome = self._spawner.ask("flush_tcp_metrics", poll, **self._namespaces())
                 what = "flush TCP metrics"
@@ -217,7 +263,8 @@ class CommandSource:
 
     def _job(self, argv: Sequence[str], timeout_s: float, bundled: str) -> Job:
         account, workload = self._account, self._workload
-        environment = {**account.environment(), **dict(workload.environment)}
+        ours = self._services.environment() if self._services else {}
+        environment = {**account.environment(), **ours, **dict(workload.environment)}
         return Job(
             argv=tuple(argv),
             bundled=bundled,
@@ -227,6 +274,7 @@ class CommandSource:
             environment=tuple(environment.items()),
             timeout_s=timeout_s,
             output_limit=workload.output_limit,
+            cpus=workload.cpus,
             **self._namespaces(),
         )
 

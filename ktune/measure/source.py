@@ -11,19 +11,27 @@ from ktune.measure.attach.source import AttachSource
 from ktune.measure.attach.specs import AttachSpec, PrometheusSeries
 from ktune.measure.from_profile import workload_spec
 from ktune.measure.runner import CommandSource, HealthCheck
+from ktune.measure.services.services import Services
 from ktune.profile.configuration import configuration
 from ktune.profile.workload import Workload
 
 
 def open_source(
-    workload: Workload, *, scope: NamespaceRef | None = None, health: Sequence[HealthCheck] = ()
+    workload: Workload,
+    *,
+    scope: NamespaceRef | None = None,
+    health: Sequence[HealthCheck] = (),
+    services: Services | None = None,
+    cpus: tuple[int, ...] = (),
 ) -> CommandSource | AttachSource:
-    """A `WindowSource` and context manager. Raises RefusedError, UsageError."""
+    """A `WindowSource` and context manager; a command runs on `cpus` (none: anywhere) and beside
+    `services`. Raises RefusedError, UsageError."""
     if workload.attach is not None:
         spec = attach_spec(workload)
         _refuse_strange_hosts(spec)
         return AttachSource(spec, scope=scope)
-    return CommandSource(workload_spec(workload), scope=scope, health=health)
+    command = workload_spec(workload, cpus=cpus)
+    return CommandSource(command, scope=scope, health=health, services=services)
 
 
 def _refuse_strange_hosts(spec: AttachSpec) -> None:

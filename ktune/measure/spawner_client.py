@@ -32,7 +32,9 @@ class SpawnerGone(KtuneError):
 class Spawner:
     """One spawner process, started at the first request and kept for the whole run."""
 
-    def __init__(self) -> None:
+    def __init__(self, below: str | None = None) -> None:
+        """`below`: the cgroup2 group that its own is made in."""
+        self._below = below
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._group: WindowCgroup | None = None
@@ -41,7 +43,8 @@ class Spawner:
         """The cgroup2 group that will hold it and everything it starts, until `close`; None where
         there can be none."""
         if self._group is None:
-            self._group = WindowCgroup.create(f"{PREFIX}{os.getpid()}-run{next(_RUNS)}")
+            name = f"{PREFIX}{os.getpid()}-run{next(_RUNS)}"
+            self._group = WindowCgroup.create(name, self._below)
         return None if self._group is None else self._group.path
 
     @property

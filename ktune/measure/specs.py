@@ -64,7 +64,15 @@ class ResetCommand:
     timeout_s: float = 60.0
 
 
-Reset = FlushTcpMetrics | DropPageCache | ResetCommand
+@dataclass(frozen=True)
+class ServiceStep:
+    """Do something to a service of the run: `checkpoint`, `restart` or `restore`."""
+
+    action: str
+    service: str
+
+
+Reset = FlushTcpMetrics | DropPageCache | ResetCommand | ServiceStep
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,8 @@ class WorkloadSpec:
     `argv` is executed without a shell. With `bundled` (a module below
     `ktune.measure.workloads`) argv holds only the arguments of that module's `main`, which runs
     in a fork without another interpreter start. `user` None means an unprivileged one: the
-    caller itself, or as root the user behind sudo, else `nobody`.
+    caller itself, or as root the user behind sudo, else `nobody`. `cpus`: where it may run;
+    empty: anywhere.
     """
 
     argv: tuple[str, ...]
@@ -85,6 +94,7 @@ class WorkloadSpec:
     settle_s: float = 0.0
     timeout_s: float = 60.0
     environment: tuple[tuple[str, str], ...] = ()
+    cpus: tuple[int, ...] = ()
     output_limit: int = 256 * 1024
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ktune.measure.cgroup import WindowCgroup
-from ktune.measure.clone import fork_into
+from ktune.measure.clone import CLONE_NEWIPC, CLONE_NEWPID, fork_into
 from ktune.measure.job import Job, Leftover, Outcome
 from ktune.measure.prepare import Streams, become
 
@@ -108,7 +108,7 @@ def begin(job: Job, group_name: str) -> Begun:
     sys.stdout.flush()
     parent = os.getpid()
     try:
-        pid, to_join = _fork(group)
+        pid, to_join = _fork(group, own_pids=job.own_pids)
     except OSError:
         for fd in itertools.chain(*pipes):
             os.close(fd)
@@ -142,11 +142,11 @@ def run(begun: Begun, control: int) -> Outcome:
 
 def _run(begun: Begun, control: int, started_s: float) -> Outcome:
     job, pid, group, out, err = begun.job, begun.pid, begun.group, begun.out, begun.err
-    failure = _failure(begun.fail, job.timeout_s)
+    failure = failure_of(begun.fail, job.timeout_s)
     ended = _wait(pid, job.timeout_s, control, (out, err))
     duration = time.monotonic() - started_s
     exit_code, timed_out, stopped = ended
-    leftovers, unkillable = _clear(group, pid if exit_code is None else None)
+    leftovers, unkillable = clear(group, pid if exit_code is None else None)
     if exit_code is None:
         exit_code = -signal.SIGKILL
     for pipe in (out, err):
@@ -169,15 +169,16 @@ def _run(begun: Begun, control: int, started_s: float) -> Outcome:
     )
 
 
-def _fork(group: WindowCgroup | None) -> tuple[int, WindowCgroup | None]:
+def _fork(group: WindowCgroup | None, *, own_pids: bool) -> tuple[int, WindowCgroup | None]:
     """Process id as os.fork() gives it, and the cgroup that the child has yet to join."""
-    if group is not None:
-        with contextlib.suppress(OSError):
-            return fork_into(group.path), None
+    for namespaces in (CLONE_NEWPID | CLONE_NEWIPC, 0) if own_pids else (0,):
+        if group is not None:
+            with contextlib.suppress(OSError):  # EPERM: no right to make namespaces
+                return fork_into(group.path, namespaces), None
     return os.fork(), group
 
 
-def _failure(fd: int, timeout_s: float) -> tuple[str, int, str] | None:
+def failure_of(fd: int, timeout_s: float) -> tuple[str, int, str] | None:
     """What the child says went wrong before the command ran. Waits until it runs (the
     descriptor closes at exec) or until the time is up (a file system that hangs)."""
     try:
@@ -219,7 +220,7 @@ def _wait(
         os.close(pidfd)
 
 
-def _clear(
+def clear(
     group: WindowCgroup | None, still_running: int | None
 ) -> tuple[tuple[Leftover, ...], tuple[Leftover, ...]]:
     """Kill every remaining process of the job; returns (found running, survived SIGKILL)."""

@@ -127,7 +127,13 @@ def _execute(run: _Run) -> CalibrationResult:
     lease: Lease | None = None
     try:
         with (
-            stage(plan, run.paths, request, command="calibrate") as standing,
+            stage(
+                plan,
+                run.paths,
+                request,
+                command="calibrate",
+                logs=study.folder / "services",
+            ) as standing,
             guardrails_of(plan.profile, standing.namespace) as guardrails,
         ):
             lease = standing.lease

@@ -11,6 +11,7 @@ from ktune.errors import BusyError, RefusedError
 from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
 from ktune.kernel.wording import counted
+from ktune.measure.services.from_profile import survey
 from ktune.modes.settings import Settings, guardrails_of
 from ktune.modes.stage import Stage
 from ktune.profile.configuration import configuration
@@ -47,6 +48,9 @@ def prepare_plan(
     unwritable = [knob.key for knob in (*plan.knobs, *plan.fixed) if not knob.writable]
     if unwritable:
         raise RefusedError(f"no right to write {', '.join(unwritable)}", hint="run it as root")
+    for service in survey(profile):
+        if not service.works:
+            raise RefusedError(service.reason)
     with guardrails_of(profile) as guardrails:
         for note in guardrails.notes():
             observe(Note(note))

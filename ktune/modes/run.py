@@ -204,7 +204,13 @@ def _execute(run: _Run) -> RunResult:
     try:
         with ExitStack() as stack:
             standing = stack.enter_context(
-                stage(run.plan, run.paths, request, proxy=run.options.proxy)
+                stage(
+                    run.plan,
+                    run.paths,
+                    request,
+                    proxy=run.options.proxy,
+                    logs=study.folder / "services",
+                )
             )
             lease = standing.lease
             observe(Note(f"writes go by {lease.standing.text}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from ktune.errors import RefusedError
 from ktune.kernel.namespaces import NamespaceRef
@@ -11,18 +12,27 @@ from ktune.measure.attach.source import AttachSource
 from ktune.measure.from_profile import link_spec
 from ktune.measure.link.link import LongLink
 from ktune.measure.runner import CommandSource, HealthCheck
+from ktune.measure.services.from_profile import services_of
+from ktune.measure.services.services import Services
 from ktune.measure.source import open_source
 from ktune.profile.model import Profile
-from ktune.profile.workload import LinkService
+from ktune.profile.placement import online_cpus, workload_cpus
+from ktune.profile.services.link import LinkService
 
 
 @contextmanager
 def window_source(
-    profile: Profile, namespace: NamespaceRef | None
+    profile: Profile,
+    namespace: NamespaceRef | None,
+    *,
+    services: Services | None = None,
+    logs: Path | None = None,
 ) -> Iterator[CommandSource | AttachSource]:
-    """Services run and windows can be measured until the block ends.
+    """Windows can be measured until the block ends; servers start with the first one.
 
-    Raises RefusedError: the profile has no workload, or a service can't be had here.
+    `services`: those of the profile, where several sources share them. `logs`: the folder of
+    the servers' logs. Raises RefusedError: the profile has no workload, or a service can't be had
+    here.
     """
     if profile.workload is None:
         raise RefusedError(
@@ -30,19 +40,25 @@ def window_source(
             hint="write a profile that extends it, with a `workload:`",
         )
     with ExitStack() as stack:
-        health = _services(profile, namespace, stack)
-        source = open_source(profile.workload, scope=namespace, health=health)
+        health = _links(profile, namespace, stack)
+        source = open_source(
+            profile.workload,
+            scope=namespace,
+            health=health,
+            services=services or services_of(profile, namespace, logs),
+            cpus=workload_cpus(profile, online_cpus()) if profile.workload.cpus else (),
+        )
         stack.callback(source.close)
         yield source
 
 
-def _services(
+def _links(
     profile: Profile, namespace: NamespaceRef | None, stack: ExitStack
 ) -> tuple[HealthCheck, ...]:
     checks = []
     for service in profile.services:
         if not isinstance(service, LinkService):
-            raise RefusedError(f"services of kind {service.kind!r} can't be started yet")
+            continue
         if namespace is None:
             raise RefusedError(
                 "a link needs a namespace of its own",

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from ktune.kernel.namespaces import NamespaceRef, boot_id
+from ktune.measure.runner import CommandSource
 from ktune.measure.scope import EphemeralScope, KeptScope
 from ktune.measure.window import Grouped, WindowSource
 from ktune.modes.source import window_source
@@ -79,8 +81,12 @@ def stage(
     *,
     command: str = "tune",
     proxy: ProxyChoice = ProxyChoice.AUTO,
+    logs: Path | None = None,
 ) -> Iterator[Stage]:
-    """Within `held_scope`. Raises BusyError, LeaseLost; on the way out everything is restored."""
+    """Within `held_scope`. `logs`: the folder of the services' logs.
+
+    Raises BusyError, LeaseLost, ServiceError; on the way out everything is restored.
+    """
     with ExitStack() as stack:
         ephemeral, namespace, cookie, text = _scope(plan, stack)
         if ephemeral is not None:
@@ -88,7 +94,9 @@ def stage(
             stack.enter_context(scope_lock(paths, netns_cookie=cookie, what=what))
         recovered = recover(paths)
         refuse_enforced((knob.key for knob in (*plan.knobs, *plan.fixed)), cookie or 0, paths)
-        source = stack.enter_context(window_source(plan.profile, namespace))
+        source = stack.enter_context(window_source(plan.profile, namespace, logs=logs))
+        if isinstance(source, CommandSource):
+            source.begin()
         lease = stack.enter_context(
             open_lease(
                 [lease_tunable(knob) for knob in (*plan.knobs, *plan.fixed)],

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ktune.profile.errors import Problem, ProfileError, did_you_mean, shown
 from ktune.profile.model import NetnsScope, Profile
+from ktune.profile.services.checks import check_services
 
 
 def check(profile: Profile) -> None:
@@ -14,7 +15,8 @@ def check(profile: Profile) -> None:
         *_metrics(profile),
         *_margins_of_objectives(profile),
         *_explicit_baseline(profile),
-        *_services(profile),
+        *_links(profile),
+        *check_services(profile),
         *_attach(profile),
         *_service_levels(profile),
         *_expert(profile),
@@ -123,7 +125,7 @@ def _explicit_baseline(profile: Profile) -> Iterator[Problem]:
         )
 
 
-def _services(profile: Profile) -> Iterator[Problem]:
+def _links(profile: Profile) -> Iterator[Problem]:
     for index, service in enumerate(profile.services):
         if service.kind == "link" and profile.scope != "ephemeral":
             scope = "netns" if isinstance(profile.scope, NetnsScope) else profile.scope

@@ -15,6 +15,7 @@ from ktune.profile.errors import Problem
 from ktune.profile.knobs import Knob
 from ktune.profile.metrics import PrometheusMetric
 from ktune.profile.model import Profile
+from ktune.profile.services.checks import renewed
 from ktune.profile.urls import parse_metrics_url
 
 
@@ -100,7 +101,7 @@ def _reasons(profile: Profile, match: Match | None, kind: str | None) -> Iterato
 def _takes_effect(profile: Profile, entry: KnobEntry) -> bool:
     if profile.workload is None or entry.takes_effect is TakesEffect.NOW:
         return True
-    return entry.takes_effect.value in [item.value for item in profile.workload.renews]
+    return entry.takes_effect.value in renewed(profile.workload)
 
 
 def _elsewhere(profile: Profile, metric_hosts: Collection[str]) -> Iterator[Problem]:

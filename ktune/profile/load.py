@@ -59,14 +59,18 @@ def parse_profile(
     folders = _search_path(search_path)
     flat = flatten(tree, lambda name, node: _read_parent(name, node, folders))
     variables = Variables(
-        facts or host_facts(), state_dir or DEFAULT_STATE_DIR, _variables_of(flat)
+        facts or host_facts(),
+        state_dir or DEFAULT_STATE_DIR,
+        _variables_of(flat),
+        _name_of(flat),
+        _services_of(flat),
     )
     filled = substitute(flat, variables)
     profile = validate(Profile, filled)
     plain = flat.plain()
     assert isinstance(plain, dict)
     plain.pop("extends", None)
-    profile._source = Source(file, filled, plain)
+    profile._source = Source(file, filled, plain, variables.state_dir)
     check(profile)
     return profile
 
@@ -100,6 +104,23 @@ def _search_path(given: Sequence[Path] | None) -> tuple[Path, ...]:
 def _variables_of(tree: Node) -> dict[str, Node]:
     node = tree.mapping.get("vars")
     return dict(node.mapping) if node else {}
+
+
+def _name_of(tree: Node) -> str:
+    node = tree.mapping.get("name")
+    return str(node.value) if node else ""
+
+
+def _services_of(tree: Node) -> dict[str, Node]:
+    """Servers by name (their kind where they have none); what is wrong with them is said later."""
+    node = tree.mapping.get("services")
+    found: dict[str, Node] = {}
+    for item in node.items if node else ():
+        name = item.mapping.get("name") or item.mapping.get("kind")
+        kind = item.mapping.get("kind")
+        if name is not None and kind is not None and kind.value != "link":
+            found.setdefault(str(name.value), item)
+    return found
 
 
 def _read_parent(name: str, node: Node, folders: tuple[Path, ...]) -> Node:

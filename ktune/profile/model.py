@@ -40,8 +40,9 @@ from ktune.profile.goals import (
 )
 from ktune.profile.knobs import Knobs, Relation, parse_relation
 from ktune.profile.sensor_metric import SensorMetric
+from ktune.profile.services.kinds import Service
 from ktune.profile.watching import WatchSettings
-from ktune.profile.workload import Service, Workload
+from ktune.profile.workload import Workload
 from ktune.profile.yaml12 import Node, dump_yaml
 
 
@@ -132,6 +133,8 @@ class Source:
     """After inheritance and substitution: what the model was built from."""
     flattened: Mapping[str, object]
     """After inheritance, before substitution: the same on every host; the digest is of this."""
+    state_dir: str = ""
+    """What `${state_dir}` meant."""
 
 
 class Profile(Model):

@@ -27,6 +27,7 @@ from ktune.profile.host import HostFacts
 from ktune.profile.knobs import Relation
 from ktune.profile.model import Profile
 from ktune.profile.observed import Observed, observe
+from ktune.profile.placement import missing_cpus, placement_notes
 from ktune.profile.plan import Plan, PlannedKnob, Skipped
 from ktune.profile.probation import probation_problems
 from ktune.profile.readings import Reader, reader_for
@@ -57,6 +58,7 @@ def resolve(
         *passed.refused,
         *without_energy(profile),
         *without_sensors(profile),
+        *missing_cpus(profile),
     ]
     if refused:
         raise PlanRefusedError(refused)
@@ -107,6 +109,7 @@ class _Planner:
             self.notes.append("no knob is left to search")
         self.notes.extend(attach_notes(self.profile.workload))
         self.notes.extend(sensor_notes(self.profile))
+        self.notes.extend(placement_notes(self.profile))
         self.notes.extend(map(str, probation_problems(self.profile)))
         return replace(plan, expert=expert, notes=tuple(self.notes))
 

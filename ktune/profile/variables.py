@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from ktune.profile import host
 from ktune.profile.errors import Mark, Problem, ProfileError, did_you_mean, shown
 from ktune.profile.host import HostFacts
+from ktune.profile.services.places import place_of, values_of
 from ktune.profile.yaml12 import Node, Scalar
 
 _REFERENCE = re.compile(r"(?P<escape>\$\$\{)|\$\{(?P<name>[^${}]*)\}|(?P<open>\$\{)")
@@ -22,6 +23,7 @@ _SHARE = re.compile(
 )
 _DISK = "disk.of:"
 _VARS = "vars."
+_SERVICES = "services."
 _LITERAL = frozenset({"ktune", "kind", "name", "extends", "vars"})
 """Top-level keys that are never substituted (vars: only where they are used)."""
 MAX_TEXT = 4096
@@ -34,6 +36,10 @@ class Variables:
     facts: HostFacts
     state_dir: str
     vars: Mapping[str, Node] = field(default_factory=dict)
+    profile: str = ""
+    """Its name: the folders of its services are told apart by it."""
+    services: Mapping[str, Node] = field(default_factory=dict)
+    """By name."""
 
     def __post_init__(self) -> None:
         self._open: list[str] = []
@@ -71,11 +77,14 @@ class Variables:
             return self._disk(name.removeprefix(_DISK), mark)
         if name.startswith(_VARS):
             return self._variable(name, mark)
+        if name.startswith(_SERVICES):
+            return self._service(name.removeprefix(_SERVICES), mark)
         share = _SHARE.match(name)
         if share and isinstance(fact := self._known.get(share["fact"]), int):
             return _share(fact, share["sign"], share["number"], mark)
         facts = [known for known in self._known if not known.startswith(_VARS)]
         known = [*facts, _DISK + "/PATH", *(_VARS + var for var in self.vars)]
+        known += [f"{_SERVICES}{service}.socket" for service in self.services]
         raise ProfileError.at(
             mark,
             f"unknown variable ${{{name[:60]}}}{did_you_mean(name, known)} "
@@ -87,6 +96,33 @@ class Variables:
         """`disk.of:/PATH`, or the disk of what a variable names: `disk.of:state_dir`."""
         named = place == "state_dir" or place.startswith(_VARS)
         return _disk(str(self._value(place, mark)) if named else place, mark)
+
+    def _service(self, asked: str, mark: Mark) -> Scalar:
+        """`NAME.socket` and the like."""
+        name, _, what = asked.partition(".")
+        node = self.services.get(name)
+        if node is None:
+            raise ProfileError.at(
+                mark, f"no service {shown(name)} here{did_you_mean(name, self.services)}"
+            )
+        kind = str(node.mapping["kind"].value)
+        port = node.mapping.get("port")
+        number = None if port is None else port.value
+        if isinstance(number, str) and port is not None:
+            number = self.text(number, port.mark)
+        values = values_of(
+            place_of(self.state_dir, self.profile, name),
+            kind,
+            number if isinstance(number, int) else None,
+        )
+        if what not in values:
+            hint = f"; give {name} a port" if what in ("port", "url") else ""
+            raise ProfileError.at(
+                mark,
+                f"service {name} has no {shown(what)}{did_you_mean(what, values)} "
+                f"(known: {', '.join(values)}){hint}",
+            )
+        return values[what]
 
     def _variable(self, name: str, mark: Mark) -> Scalar:
         short = name.removeprefix(_VARS)

@@ -3,77 +3,26 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ktune.profile.attach import Attach, MeasureTime
 from ktune.profile.contexts import MAX_PHASES, MIN_PHASES, Phase
+from ktune.profile.cpus import CpusOrOthers
 from ktune.profile.errors import did_you_mean, shown
 from ktune.profile.fields import (
     AbsolutePath,
     Duration,
-    LinkRate,
     Model,
     Name,
     Size,
     Text,
     UniqueNames,
-    Whole,
     wrong,
 )
 from ktune.profile.metrics import Metric, OutputMetric, RatioMetric, SharedMetric
 from ktune.profile.sensor_metric import SensorMetric
-
-
-class LinkService(Model):
-    """An emulated long network link between the two namespaces of an ephemeral scope."""
-
-    kind: Literal["link"] = Field(
-        description="An emulated network link with a round-trip time, a rate and a queue.",
-        examples=["link"],
-    )
-    rtt: Duration = Field(
-        description="Round-trip time of the link, both directions together.", examples=["20ms"]
-    )
-    rate: LinkRate = Field(
-        default=None,
-        description="Rate in each direction in decimal bits per second; `unlimited` sets none.",
-        examples=["unlimited", "1Gbit"],
-    )
-    queue: Size = Field(
-        default=16 * 1024**2,
-        gt=0,
-        description="Bytes that the link holds in each direction before it drops.",
-        examples=["16M"],
-    )
-    mtu: Whole = Field(
-        default=1500,
-        ge=576,
-        le=65535,
-        description="Largest packet of the link in bytes.",
-        examples=[1500],
-    )
-
-
-SERVICE_KINDS = ("link",)
-
-
-def _known_kind(value: object) -> object:
-    if not isinstance(value, dict):
-        raise wrong("expected a mapping with `kind`")
-    kind = value.get("kind")
-    if kind not in SERVICE_KINDS:
-        raise wrong(
-            f"unknown kind of service {shown(kind)}; known: {', '.join(SERVICE_KINDS)}"
-            + did_you_mean(str(kind), SERVICE_KINDS),
-            at=("kind",),
-        )
-    return value
-
-
-Service = Annotated[LinkService, BeforeValidator(_known_kind)]
-"""One kind so far; more kinds make this a union discriminated by `kind`."""
 
 
 class Renewal(StrEnum):
@@ -104,6 +53,43 @@ class ResetCommand(Model):
     )
 
 
+class ServiceAction(StrEnum):
+    """What is done to a service before a window."""
+
+    CHECKPOINT = "checkpoint"
+    """Write everything back, so that no window pays for the one before."""
+    RESTART = "restart"
+    """End it in order and start it again, on the same data."""
+    RESTORE = "restore"
+    """End it, make its data anew from the template, start it."""
+
+
+class ServiceReset(Model):
+    """Bring a service of this profile to its starting state."""
+
+    checkpoint: Name | None = Field(
+        default=None, description="The service that makes a checkpoint.", examples=["db"]
+    )
+    restart: Name | None = Field(
+        default=None, description="The service that is restarted.", examples=["db"]
+    )
+    restore: Name | None = Field(
+        default=None,
+        description="The service whose data is made anew from its template.",
+        examples=["db"],
+    )
+
+    @property
+    def action(self) -> ServiceAction:
+        """What is done."""
+        return next(action for action in ServiceAction if getattr(self, action.value) is not None)
+
+    @property
+    def service(self) -> str:
+        """To which service."""
+        return str(getattr(self, self.action.value))
+
+
 class ResetWord(StrEnum):
     """Resets without an argument."""
 
@@ -111,22 +97,32 @@ class ResetWord(StrEnum):
     """Forget what the kernel learned about destinations (tcp_metrics): it outlives sockets."""
 
 
-_RESETS = "flush_tcp_metrics, {drop_page_cache: PATH}, {command: [...]}"
+_RESETS = (
+    "flush_tcp_metrics, {drop_page_cache: PATH}, {command: [...]}, {checkpoint: SERVICE}, "
+    "{restart: SERVICE}, {restore: SERVICE}"
+)
+_BY_KEY = {
+    "drop_page_cache": "drop_page_cache",
+    "command": "command",
+    **{action.value: "service" for action in ServiceAction},
+}
 
 
 def _reset_tag(value: Any) -> str | None:
-    if isinstance(value, DropPageCache | ResetCommand):
-        return "command" if isinstance(value, ResetCommand) else "drop_page_cache"
+    if isinstance(value, DropPageCache | ResetCommand | ServiceReset):
+        return next(tag for key, tag in _BY_KEY.items() if hasattr(value, key))
     if isinstance(value, str):
         return "word" if value in set(ResetWord) else None
     if isinstance(value, dict) and len(value) == 1:
-        return next((key for key in ("drop_page_cache", "command") if key in value), None)
+        return next((tag for key, tag in _BY_KEY.items() if value.get(key) is not None), None)
     return None
 
 
 def _known_reset(value: object) -> object:
     if _reset_tag(value) is None:
         near = did_you_mean(str(value), [word.value for word in ResetWord])
+        if isinstance(value, dict) and len(value) == 1:
+            near = did_you_mean(str(next(iter(value))), _BY_KEY)
         raise wrong(f"unknown reset {shown(value)}{near} (known: {_RESETS})")
     return value
 
@@ -134,7 +130,8 @@ def _known_reset(value: object) -> object:
 Reset = Annotated[
     Annotated[ResetWord, Tag("word")]
     | Annotated[DropPageCache, Tag("drop_page_cache")]
-    | Annotated[ResetCommand, Tag("command")],
+    | Annotated[ResetCommand, Tag("command")]
+    | Annotated[ServiceReset, Tag("service")],
     Discriminator(_reset_tag),
     BeforeValidator(_known_reset),
 ]
@@ -163,7 +160,7 @@ Measure = Annotated[
 ]
 """How much a window measures: whole units of a command, a time of a service."""
 
-_OF_COMMANDS = ("env", "reset", "warm_up", "usual_time", "timeout", "phases")
+_OF_COMMANDS = ("env", "cpus", "reset", "warm_up", "usual_time", "timeout", "phases")
 """What says something about a command alone."""
 
 
@@ -192,6 +189,12 @@ class Workload(Model):
         default_factory=dict,
         description="Environment variables set for the command.",
         examples=[{"LC_ALL": "C"}],
+    )
+    cpus: CpusOrOthers | None = Field(
+        default=None,
+        description="CPUs that the command may run on, as [1] or 0-3,8; `others`: those that no "
+        "service has.",
+        examples=[[1], "others"],
     )
     renews: Annotated[tuple[Renewal, ...], UniqueNames] = Field(
         default=(),

@@ -1,4 +1,4 @@
-"""The examples of docs/profile-format.md are real."""
+"""The examples of docs/profile-format.md and docs/services.md are real."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from ktune.profile.host import HostFacts
 from ktune.profile.load import parse_profile
 from tests.profile.examples import HEAD, HERE
 
-PAGE = HERE.parent.parent / "docs" / "profile-format.md"
-BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+PAGES = [HERE.parent.parent / "docs" / name for name in ("profile-format.md", "services.md")]
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))

@@ -210,7 +210,9 @@ def _measure_looks(run: _Run, name: str, plan: Plan, assignments: Sequence[Assig
     )
     chooser = random.Random(f"{run.study.manifest.seed}/{name}")
     with (
-        stage(plan, run.paths, request, proxy=run.options.proxy) as standing,
+        stage(
+            plan, run.paths, request, proxy=run.options.proxy, logs=run.study.folder / "services"
+        ) as standing,
         Fingerprint.of(standing.namespace) as seen,
     ):
         check_baseline(plan, standing)

@@ -19,6 +19,7 @@ from ktune.kernel.namespaces import NamespaceRef
 from ktune.kernel.tunable import Assignment
 from ktune.measure.fingerprint import Fingerprint
 from ktune.measure.fingerprinted import taken
+from ktune.measure.services.from_profile import services_of
 from ktune.measure.window import Grouped, Poll, Validity, WindowResult, WindowSource
 from ktune.modes.source import window_source
 from ktune.modes.watch.kernel_holder import KernelSays, KernelTree
@@ -140,8 +141,11 @@ def adapting(
     with ExitStack() as stack:
         outside, inside = (stack.enter_context(Fingerprint.of(scope)) for _ in range(2))
         adaptive = begun(checked, lambda: taken(outside))
+        services = services_of(profile, scope)
         sources = {
-            name: stack.enter_context(window_source(_of_phase(profile, leaf.phases[0]), scope))
+            name: stack.enter_context(
+                window_source(_of_phase(profile, leaf.phases[0]), scope, services=services)
+            )
             for name, leaf in _contexts(checked).leaves.items()
         }
         yield adaptive, InContext(adaptive, sources, lambda: taken(inside))

@@ -342,8 +342,11 @@ class Watcher:
             self.rest()
 
     def _told(self, *events: Event) -> None:
+        pause = any(isinstance(event, PauseAsked) for event in events)
+        if pause and self.rest is not None:
+            self.rest()  # the guest may want the ports and folders of the same services
         self.driver.tell(*events)
-        if any(isinstance(event, PauseAsked) for event in events):
+        if pause:
             self._last_look_s = time.monotonic()  # a pause is no time that was watched
 
     def _say_what_is_unwritten(self) -> None:

@@ -1,0 +1,20 @@
+"""What `ktune doctor` says about the servers that profiles may ask for."""
+
+from __future__ import annotations
+
+from ktune.measure.services.programs import NEEDED, NoPrograms, find_programs
+from ktune.policy.probes import Answer, Finding
+
+
+def service_findings() -> list[Finding]:
+    """One for each kind: which version is here, or how to get it."""
+    found = []
+    for kind in NEEDED:
+        try:
+            programs = find_programs(kind)
+        except NoPrograms as problem:
+            answer, detail = Answer.MISSING, str(problem)
+        else:
+            answer, detail = Answer.WORKS, f"{programs.version} ({programs.server})"
+        found.append(Finding(f"service: {kind}", answer, detail, f"services: {{kind: {kind}}}"))
+    return found

@@ -1,0 +1,1 @@
+"""What a profile has started around its workload: an emulated link, servers."""

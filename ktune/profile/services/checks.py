@@ -1,0 +1,82 @@
+"""What must hold between services, resets and the workload of a profile. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ktune.profile.cpus import OTHERS
+from ktune.profile.errors import Problem, did_you_mean, shown
+from ktune.profile.model import Profile
+from ktune.profile.services.programs import PostgresqlService, ProgramService
+from ktune.profile.workload import Renewal, ServiceAction, ServiceReset, Workload
+
+_RESTART_RENEWS = (Renewal.NEW_SOCKET, Renewal.NEW_OPEN, Renewal.NEW_PROCESS)
+"""A server that starts again is a new process, opens its files anew and listens anew."""
+
+
+def servers(profile: Profile) -> dict[str, ProgramService]:
+    """By name."""
+    return {item.name: item for item in profile.services if isinstance(item, ProgramService)}
+
+
+def renewed(workload: Workload) -> set[str]:
+    """What each window makes anew: the workload's word, and what a restarted service implies."""
+    words = {item.value for item in workload.renews}
+    for reset in workload.reset:
+        if isinstance(reset, ServiceReset) and reset.action is not ServiceAction.CHECKPOINT:
+            words.update(item.value for item in _RESTART_RENEWS)
+    return words
+
+
+def check_services(profile: Profile) -> Iterator[Problem]:
+    """Names and ports stand once; resets name a service that can do it."""
+    seen: set[str] = set()
+    ports: set[int] = set()
+    for index, item in enumerate(profile.services):
+        if not isinstance(item, ProgramService):
+            continue
+        if item.name in seen:
+            yield Problem(
+                profile.where("services", index),
+                f"services: {shown(item.name)} stands twice; give each a `name`",
+            )
+        if item.port is not None and item.port in ports:
+            yield Problem(
+                profile.where("services", index, "port"),
+                f"services: two services want port {item.port}",
+            )
+        seen.add(item.name)
+        ports.update([item.port] if item.port is not None else [])
+    if profile.workload is not None:
+        yield from _resets(profile, profile.workload)
+        yield from _others(profile, profile.workload)
+
+
+def _resets(profile: Profile, workload: Workload) -> Iterator[Problem]:
+    known = servers(profile)
+    for index, reset in enumerate(workload.reset):
+        if not isinstance(reset, ServiceReset):
+            continue
+        action, name = reset.action, reset.service
+        mark = profile.where("workload", "reset", index, action.value)
+        if name not in known:
+            listed = f" (services: {', '.join(known)})" if known else ": the profile has none"
+            yield Problem(
+                mark,
+                f"reset: no service {shown(name)}{did_you_mean(name, known)}{listed}",
+            )
+        elif action is ServiceAction.CHECKPOINT and not isinstance(known[name], PostgresqlService):
+            yield Problem(
+                mark,
+                f"reset: a {known[name].kind} makes no checkpoints (PostgreSQL does): use restart "
+                "or restore",
+            )
+
+
+def _others(profile: Profile, workload: Workload) -> Iterator[Problem]:
+    if workload.cpus == OTHERS and not any(item.cpus for item in servers(profile).values()):
+        yield Problem(
+            profile.where("workload", "cpus"),
+            "workload: cpus: `others` are those that no service has, and no service here says "
+            "which it has: services: [{..., cpus: [0]}]",
+        )
