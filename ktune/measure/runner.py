@@ -70,7 +70,7 @@ class CommandSource:
         self._health = tuple(health)
         self._limits = limits or HostLimits()
         self._account = account_for(workload.user)
-        self._spawner = Spawner(services.group if services else None)
+        self._spawner = Spawner((lambda: services.group) if services else (lambda: None))
         self._joules: dict[str, float] = {}
         self._sensors = {m.name: m.sensor for m in workload.metrics if m.sensor is not None}
         self._sensed: dict[str, float] = {}
@@ -125,8 +125,10 @@ class CommandSource:
             services.begin(poll)
             result = self._run(poll)
             why = services.dead_by_now() if result.validity is not Validity.VALID else None
-        except (ServiceDied, ServiceError) as error:
-            result, why = None, str(error)
+        except ServiceDied as died:
+            result, why = None, str(died)
+        except ServiceError as error:
+            result, why = None, error.message
         if why is not None or services.full():
             services.failed(why or (result.reason if result else ""))
             return WindowResult({}, 0.0, Validity.CANDIDATE_FAILED, why or "")

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ktune.errors import KtuneError
@@ -32,8 +33,8 @@ class SpawnerGone(KtuneError):
 class Spawner:
     """One spawner process, started at the first request and kept for the whole run."""
 
-    def __init__(self, below: str | None = None) -> None:
-        """`below`: the cgroup2 group that its own is made in."""
+    def __init__(self, below: Callable[[], str | None] = lambda: None) -> None:
+        """`below`: the cgroup2 group that its own is made in, asked for when it is made."""
         self._below = below
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -44,7 +45,7 @@ class Spawner:
         there can be none."""
         if self._group is None:
             name = f"{PREFIX}{os.getpid()}-run{next(_RUNS)}"
-            self._group = WindowCgroup.create(name, self._below)
+            self._group = WindowCgroup.create(name, self._below())
         return None if self._group is None else self._group.path
 
     @property

@@ -51,6 +51,7 @@ def prepare_plan(
     for service in survey(profile):
         if not service.works:
             raise RefusedError(service.reason)
+        observe(Note(f"service {service.name}: {service.text}"))
     with guardrails_of(profile) as guardrails:
         for note in guardrails.notes():
             observe(Note(note))

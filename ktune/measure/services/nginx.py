@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ktune.measure.services.kind import Ground, Hands
+from ktune.profile.fields import kernel_version
 from ktune.profile.services.places import LOOPBACK
 from ktune.profile.services.programs import NginxService
 
 _CONNECT_S = 0.5
+_TAKES_ERROR_LOG = (1, 19, 5)
+"""Since then -e; before, it complains of its usual log and goes on."""
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
@@ -27,7 +30,9 @@ class Nginx:
 
     def argv(self, ground: Ground) -> tuple[str, ...]:
         data = ground.place.data
-        return (ground.programs.server, "-p", data, "-c", f"{data}/nginx.conf", "-e", "stderr")
+        words = (ground.programs.server, "-p", data, "-c", f"{data}/nginx.conf")
+        knows = kernel_version(ground.programs.version) >= _TAKES_ERROR_LOG
+        return (*words, "-e", "stderr") if knows else words
 
     def made_of(self) -> Mapping[str, str | int]:
         return {"files": self.service.files, "size": self.service.size}

@@ -139,7 +139,8 @@ class Service:
             room = os.statvfs(self._ground.place.folder)
         except OSError:
             return False
-        return room.f_bavail * room.f_frsize < _FULL_BYTES or room.f_favail == 0
+        no_inode = room.f_files > 0 and room.f_favail == 0  # some file systems count none
+        return no_inode or room.f_bavail * room.f_frsize < _FULL_BYTES
 
     def told(self, death: Death) -> str:
         """A death for people, with its cause where it can be seen."""

@@ -56,7 +56,7 @@ class Services:
     def begin(self, poll: Poll) -> None:
         """All run and answer. Raises ServiceError, BusyError, RefusedError."""
         if not self._services:
-            self._spawner = Spawner(self.group)
+            self._spawner = Spawner(lambda: self.group)
             self._services = {
                 setup.service.name: Service(setup, self._spawner, self.group)
                 for setup in self._setups
