@@ -568,6 +568,7 @@ def test_verify_and_rollback_exit_5_after_an_administrators_write(
     assert (net.read(FIN), net.read(RATE)) == (42, rate)
 
 
+@pytest.mark.full
 def test_a_value_that_the_kernel_refuses_makes_only_its_trial_infeasible(
     bench: Bench, loop: LoopDevice
 ) -> None:
@@ -731,7 +732,7 @@ def test_a_forged_journal_is_refused_and_reported(net_bench: Bench, net: Net) ->
     journal = left_by_both(net_bench)
     applied = net.read(FIN)
     lines = journal.read_bytes().splitlines()
-    originals = decode(lines[1])
+    originals = decode(lines[2])
     assert originals is not None
     pattern = Path("/proc/sys/kernel/core_pattern").read_text()
     originals["knobs"].append(
@@ -740,7 +741,7 @@ def test_a_forged_journal_is_refused_and_reported(net_bench: Bench, net: Net) ->
             **{"original": pattern.strip(), "leased": True},
         }
     )
-    lines[1] = encode(originals).rstrip()
+    lines[2] = encode(originals).rstrip()
     journal.write_bytes(b"\n".join(lines) + b"\n")
     ended = net_bench.run("recover")
     assert ended.code == 1

@@ -117,8 +117,8 @@ def test_the_originals_and_the_intent_are_on_file_before_the_first_write(
         client.send(op="apply", deadline_s=60, assignment={FIN: 17})
         held.wait()
         records = journal_of(opened["journal"])
-    assert [record["type"] for record in records] == ["open", "originals", "proxy", "intent"]
-    assert records[1]["knobs"][0]["original"] == net.read(FIN) or client.answer()["good"]
+    assert [record["type"] for record in records] == ["open", "proxy", "originals", "intent"]
+    assert records[2]["knobs"][0]["original"] == net.read(FIN) or client.answer()["good"]
     assert records[3]["values"] == {FIN: 17}
 
 

@@ -40,15 +40,23 @@ class Share:
 _RUNS = "tests/guest/inside/test_kernel_*.py"
 
 STANDARD = (
+    Share("runs by the kernel", [str(path) for path in sorted(Path().glob(_RUNS))]),
     Share("the proxy's behaviour", ["tests/proxy/test_behaviour.py", "-k", "module or BPF"]),
     Share(
         "inside, faults",
         ["tests/guest/inside", f"--ignore-glob={_RUNS}", "tests/faults/test_guardian_faults.py"],
     ),
-    Share("runs by the kernel", [str(path) for path in sorted(Path().glob(_RUNS))]),
 )
 """What `make test-kernel` runs, the longest first: as many guests at once as there are CPUs. The
 back end of plain files has its turn in `make test-full`; with the guard beside it, it runs here."""
+
+_ASLEEP = "tests/guest/asleep"
+_CLOCKS = "deadline or clock or baseline_window"
+SLOW = (
+    Share("set clocks, sleep", [_ASLEEP, "-k", _CLOCKS], in_memory=True, cpus=2),
+    Share("sleep", [_ASLEEP, "-k", f"not ({_CLOCKS})"], in_memory=True, cpus=2),
+)
+"""What `make test-full` runs beside it."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def _all_shares(kernels: Sequence[Kernel], asked: argparse.Namespace) -> bool:
         runs = [
             pool.submit(_run, kernel, share, asked, live=False)
             for kernel in kernels
-            for share in STANDARD
+            for share in (*STANDARD, *(SLOW if WHOLE else ()))
         ]
         for run in runs:
             report = run.result()

@@ -86,6 +86,7 @@ def test_what_can_t_be_watched_is_refused_before_it_is_applied(
     assert world.live() == BASELINE
 
 
+@pytest.mark.full
 def test_who_takes_a_settled_policy_back_by_hand_ends_its_probation_with_it(
     world: Watching,
 ) -> None:
@@ -108,6 +109,7 @@ def test_an_innocent_policy_passes_its_probation_and_stays(world: Watching) -> N
     assert world.record.pairs == 8
 
 
+@pytest.mark.full
 def test_a_load_that_hits_both_alike_is_not_the_policys_fault(world: Watching) -> None:
     """Half the speed from the tenth window on, for both arms."""
     world.watch(world.source(lambda values, n: 50.0 if n >= 10 else 100.0, noise=0.02, at_most=32))
