@@ -13,15 +13,26 @@ from ktune.measure.specs import (
     Reset,
     ResetCommand,
     ServiceStep,
+    TableNumber,
     WorkloadSpec,
 )
 from ktune.profile import workload as model
 from ktune.profile.errors import did_you_mean
-from ktune.profile.metrics import EnergyMetric, OutputMetric, RatioMetric, SharedMetric
+from ktune.profile.metrics import EnergyMetric, RatioMetric, SharedMetric
+from ktune.profile.output_metrics import (
+    CsvMetric,
+    OutputMetric,
+    PageMetric,
+    PrintedMetric,
+    RegexMetric,
+    ToolMetric,
+)
 from ktune.profile.sensor_metric import TIME_UNITS_NS, SensorMetric
 from ktune.profile.services.link import LinkService
 
 _BUNDLED_PREFIX = "ktune-"
+_WHOLE_REPORT = 4 << 20
+"""Bytes of output that are kept where a metric needs all of it: fio reports a page a job."""
 BUNDLED = {
     "ktune-transfer": "ktune.measure.workloads.transfer",
     "ktune-mmap-read": "ktune.measure.workloads.mmap_read",
@@ -47,7 +58,7 @@ def workload_spec(workload: model.Workload, *, cpus: tuple[int, ...] = ()) -> Wo
         metrics=tuple(
             _metric(name, metric)
             for name, metric in workload.metrics.items()
-            if isinstance(metric, OutputMetric | SharedMetric)
+            if isinstance(metric, PrintedMetric | SharedMetric)
         ),
         bundled=bundled,
         user=workload.user,
@@ -56,6 +67,8 @@ def workload_spec(workload: model.Workload, *, cpus: tuple[int, ...] = ()) -> Wo
         timeout_s=workload.timeout,
         environment=(*_amounts(workload), *workload.env.items()),
         cpus=cpus,
+        output_limit=_output_limit(workload),
+        warm_up=workload.warm_up.count if workload.warm_up else 0,
     )
 
 
@@ -75,7 +88,7 @@ def sensor_number(metric: SensorMetric) -> SensorNumber:
     return SensorNumber(spec, metric.how, TIME_UNITS_NS.get(metric.unit, 1.0))
 
 
-def _metric(name: str, metric: OutputMetric | SharedMetric) -> MetricSpec:
+def _metric(name: str, metric: PrintedMetric | SharedMetric) -> MetricSpec:
     if isinstance(metric, SensorMetric):
         number = sensor_number(metric)
         kind = MetricSource.SENSOR
@@ -86,8 +99,39 @@ def _metric(name: str, metric: OutputMetric | SharedMetric) -> MetricSpec:
     if isinstance(metric, RatioMetric):
         parts = f"{metric.of}/{metric.per}"
         return MetricSpec(name, MetricSource.RATIO, parts, metric.unit, metric.plausible)
-    source = MetricSource(metric.source.value)
-    return MetricSpec(name, source, metric.field or name, metric.unit, metric.plausible)
+    if isinstance(metric, OutputMetric):
+        source = MetricSource(metric.source.value)
+        return MetricSpec(name, source, metric.field or name, metric.unit, metric.plausible)
+    return _of_report(name, metric)
+
+
+def _of_report(name: str, metric: ToolMetric | RegexMetric | CsvMetric | PageMetric) -> MetricSpec:
+    unit, plausible = metric.unit, metric.plausible
+    match metric:
+        case ToolMetric():
+            spec = metric.spec(name)
+            unit = unit or (spec.unit if spec else "")
+            field = metric.field or name
+            return MetricSpec(
+                name, MetricSource.TOOL, field, unit, plausible, tool=metric.source.value
+            )
+        case RegexMetric():
+            return MetricSpec(name, MetricSource.REGEX, "", unit, plausible, pattern=metric.pattern)
+        case CsvMetric():
+            where = tuple(metric.where.items())
+            table = TableNumber(metric.column, where, metric.how, metric.header, metric.separator)
+            return MetricSpec(name, MetricSource.CSV, "", unit, plausible, table=table)
+        case PageMetric():
+            labels = tuple(sorted(metric.labels.items()))
+            return MetricSpec(name, MetricSource.PAGE, metric.name, unit, plausible, labels=labels)
+
+
+def _output_limit(workload: model.Workload) -> int:
+    whole = any(
+        isinstance(metric, PrintedMetric) and not isinstance(metric, OutputMetric)
+        for metric in workload.metrics.values()
+    )
+    return _WHOLE_REPORT if whole else WorkloadSpec.output_limit
 
 
 def _reset(reset: model.Reset) -> Reset:

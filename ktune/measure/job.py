@@ -19,6 +19,7 @@ class Job:
     `cpus`: where it may run; empty: anywhere. `own_pids`: in a process id (and System V)
     namespace of its own where that is possible, so that all of it ends with its first process.
     `own_name`: uid and gid that it has in the user namespace of `userns`, instead of 0.
+    `folder`: it is run in an empty folder of its own, which belongs to its user.
     """
 
     argv: tuple[str, ...]
@@ -34,6 +35,7 @@ class Job:
     cpus: tuple[int, ...] = ()
     own_pids: bool = False
     own_name: tuple[int, int] | None = None
+    folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Outcome:
     """What became of a job. `failed_step` is not empty when the command never ran.
 
     `exit_code` is the command's, or -N when signal N ended it. `unkillable` names processes
-    that survived SIGKILL (stuck in the kernel).
+    that survived SIGKILL (stuck in the kernel). `folder` is the job's own where it left files
+    there; it stays until the next request.
     """
 
     exit_code: int = 0
@@ -64,6 +67,7 @@ class Outcome:
     failed_step: str = ""
     errno: int = 0
     message: str = ""
+    folder: str = ""
 
 
 def dump(operation: str, **fields: Any) -> bytes:

@@ -1,7 +1,7 @@
 """Numbers out of a workload's output: pure functions.
 
-Two formats and no user regexes: a regular expression in a shared profile is code that can be made
-to run for ever, and hides what a load generator says.
+Reports of load generators are read by `reports.py`. Patterns and pages that a shared profile names
+are no matter for this process: a child without rights handles them (`reports.py`, too).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ktune.measure.specs import MetricSource, MetricSpec
+from ktune.measure.specs import MetricSource, MetricSpec, TableNumber
+from ktune.measure.tables import TableError, cells, reduced
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\Z")
 _PAIR = re.compile(r"\s*(?P<key>[^\s=:]+)\s*[=:]\s*(?P<value>.*?)\s*\Z")
@@ -28,10 +29,10 @@ def extract(
     stdout: str,
     duration_s: float,
     joules: Mapping[str, float] | None = None,
-    sensed: Mapping[str, float] | None = None,
+    others: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """All metrics of one window; `joules` by the name of the counter, `sensed` by that of the
-    metric.
+    """All metrics of one window; `joules` by the name of the counter. `others` has, by the name of
+    the metric, what is no matter of reading `stdout` here: of sensors, reports, patterns, pages.
 
     Raises:
         MetricError: the first one that can't be used, and why.
@@ -48,8 +49,10 @@ def extract(
                 value = _joules(spec, joules)
             case MetricSource.POWER:
                 value = _joules(spec, joules) / duration_s
-            case MetricSource.SENSOR:
-                value = (sensed or {})[spec.name]
+            case MetricSource.SENSOR | MetricSource.TOOL | MetricSource.REGEX | MetricSource.PAGE:
+                value = _other(spec, others or {})
+            case MetricSource.CSV:
+                value = table_number(spec, stdout)
             case MetricSource.RATIO:
                 value = ratio(spec, found)
             case MetricSource.KEY_VALUE:
@@ -64,6 +67,16 @@ def extract(
     return found
 
 
+def table_number(spec: MetricSpec, stdout: str) -> float:
+    """A number of a table, reduced as the metric says. Raises MetricError."""
+    wanted = spec.table or TableNumber(0)
+    try:
+        values = [number(spec, cell) for cell in cells(stdout, wanted)]
+        return reduced(values, wanted.how)
+    except TableError as error:
+        raise MetricError(f"metric {spec.name}: {error}") from None
+
+
 def ratio(spec: MetricSpec, found: Mapping[str, float]) -> float:
     """One metric by another. Raises MetricError where one is missing or the lower one is 0."""
     of, _, per = spec.field.partition("/")
@@ -72,6 +85,12 @@ def ratio(spec: MetricSpec, found: Mapping[str, float]) -> float:
     if found[per] == 0:
         raise MetricError(f"metric {spec.name}: {per} is 0")
     return found[of] / found[per]
+
+
+def _other(spec: MetricSpec, others: Mapping[str, float]) -> float:
+    if spec.name not in others:
+        raise MetricError(f"metric {spec.name}: no {spec.source.value} was read")
+    return others[spec.name]
 
 
 def _joules(spec: MetricSpec, joules: Mapping[str, float] | None) -> float:

@@ -43,8 +43,13 @@ class Streams(NamedTuple):
     go: int
 
 
-def become(job: Job, group: WindowCgroup | None, streams: Streams, *, parent: int) -> NoReturn:
-    """Turn this fresh fork of `parent` into the command, once it is told to. Never returns."""
+def become(
+    job: Job, group: WindowCgroup | None, streams: Streams, *, parent: int, home: str = "/"
+) -> NoReturn:
+    """Turn this fresh fork of `parent` into the command, once it is told to. Never returns.
+
+    `home`: the folder in which the command starts.
+    """
     fail = streams.fail
     step = "prepare"
     code = 127
@@ -72,8 +77,9 @@ def become(job: Job, group: WindowCgroup | None, streams: Streams, *, parent: in
         # The first process of a namespace of process ids sees no parent.
         rights.die_with_parent(0 if os.getpid() == 1 else parent)
         rights.no_new_privileges()
+        step = f"enter {home}"
+        os.chdir(home)
         step = "execute"
-        os.chdir("/")
         if not os.read(streams.go, 1):
             os._exit(code)
         os.close(streams.go)

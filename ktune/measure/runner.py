@@ -21,8 +21,11 @@ from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.energy import EnergyMeter, NoEnergy, counters
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure import host_load
+from ktune.measure.attach.helper_client import Helper
+from ktune.measure.attach.specs import MissingData
 from ktune.measure.job import Job, Outcome, job_fields
 from ktune.measure.metrics import MetricError, extract
+from ktune.measure.reports import complaint, helped_numbers, needs_helper, tool_numbers
 from ktune.measure.sensing import NothingSensed, Sensing, group_id, number_of
 from ktune.measure.services.service import ServiceError
 from ktune.measure.services.services import ServiceDied, Services
@@ -46,7 +49,9 @@ HealthCheck = Callable[[], str | None]
 
 _SLEEP_S = 0.05
 _SHOWN = 300
-_OUT_OF_RESOURCES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+_OUT_OF_RESOURCES = frozenset(
+    {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}
+)
 
 
 class CommandSource:
@@ -71,6 +76,7 @@ class CommandSource:
         self._limits = limits or HostLimits()
         self._account = account_for(workload.user)
         self._spawner = Spawner((lambda: services.group) if services else (lambda: None))
+        self._helper = Helper(self._account, None)
         self._joules: dict[str, float] = {}
         self._sensors = {m.name: m.sensor for m in workload.metrics if m.sensor is not None}
         self._sensed: dict[str, float] = {}
@@ -100,9 +106,10 @@ class CommandSource:
             self._services.begin(lambda: None)
 
     def close(self) -> None:
-        """End the helper process, the services and whatever still runs."""
+        """End the helper processes, the services and whatever still runs."""
         try:
             self._spawner.close()
+            self._helper.close()
             self._sensing.close()
         finally:
             if self._services is not None:
@@ -156,15 +163,18 @@ class CommandSource:
         except BpfError as error:
             return _void(f"a sensor failed: {error.why}")
         environment = host_load.between(before, host_load.sample())
-        return (
+        result = (
             self._void_if_unwell(outcome, environment)
             or self._void_if_stolen(outcome, environment)
-            or self._judge(outcome, environment)
+            or self._judge(outcome, environment, poll)
         )
+        if outcome.folder:
+            self._spawner.ask("tidy", poll)
+        return result
 
     def _measure(self, poll: Poll) -> Outcome:
         workload = self._workload
-        job = self._job(workload.argv, workload.timeout_s, workload.bundled or "")
+        job = self._job(workload.argv, workload.timeout_s, workload.bundled or "", folder=True)
         if self._services is not None:
             poll = self._services.watching(poll)
         if not self._sensors:
@@ -214,7 +224,7 @@ class CommandSource:
             return f"reset ({what}) failed: {_ending(outcome)}{_said(outcome)}"
         return None
 
-    def _judge(self, outcome: Outcome, environment: dict[str, float]) -> WindowResult:
+    def _judge(self, outcome: Outcome, environment: dict[str, float], poll: Poll) -> WindowResult:
         notes = _notes(outcome)
 
         def result(
@@ -233,18 +243,24 @@ class CommandSource:
             limit = self._workload.timeout_s
             return result(Validity.CANDIDATE_FAILED, f"no end within {limit:g} s (timeout)")
         if outcome.exit_code:
-            return result(Validity.CANDIDATE_FAILED, _ending(outcome) + _said(outcome))
+            said = complaint(self._workload, outcome)
+            why = f"; {said}" if said else _said(outcome)
+            return result(Validity.CANDIDATE_FAILED, _ending(outcome) + why)
         try:
-            metrics = extract(
-                self._workload.metrics,
-                outcome.stdout,
-                outcome.duration_s,
-                self._joules,
-                self._sensed,
-            )
+            metrics = self._numbers(outcome, poll)
         except MetricError as error:
             return result(Validity.CANDIDATE_FAILED, str(error) + _said(outcome))
+        except MissingData as missing:
+            return result(Validity.VOID, str(missing))
         return result(Validity.VALID, metrics=metrics)
+
+    def _numbers(self, outcome: Outcome, poll: Poll) -> dict[str, float]:
+        """All metrics of the window. Raises MetricError, MissingData, and what `poll` raises."""
+        specs = self._workload.metrics
+        others = {**self._sensed, **tool_numbers(self._workload, outcome)}
+        if needs_helper(specs):
+            others |= helped_numbers(specs, outcome.stdout, self._helper, poll)
+        return extract(specs, outcome.stdout, outcome.duration_s, self._joules, others)
 
     def _void_if_unwell(
         self, outcome: Outcome | None = None, environment: dict[str, float] | None = None
@@ -263,7 +279,9 @@ class CommandSource:
         reason = f"the hypervisor took {share:.0%} of the CPU time (limit {limit:.0%})"
         return _void(reason, outcome, environment)
 
-    def _job(self, argv: Sequence[str], timeout_s: float, bundled: str) -> Job:
+    def _job(
+        self, argv: Sequence[str], timeout_s: float, bundled: str, *, folder: bool = False
+    ) -> Job:
         account, workload = self._account, self._workload
         ours = self._services.environment() if self._services else {}
         environment = {**account.environment(), **ours, **dict(workload.environment)}
@@ -277,6 +295,7 @@ class CommandSource:
             timeout_s=timeout_s,
             output_limit=workload.output_limit,
             cpus=workload.cpus,
+            folder=folder,
             **self._namespaces(),
         )
 

@@ -24,6 +24,8 @@ from ktune.measure.cgroup import PREFIX, WindowCgroup, sweep
 from ktune.measure.job import Job, Outcome, dump, job_from
 from ktune.measure.page_cache import drop_page_cache
 from ktune.measure.prepare import preload
+from ktune.measure.scratch import Scratch
+from ktune.measure.scratch import sweep as sweep_folders
 from ktune.measure.supervise import Begun, begin, run
 from ktune.measure.tcp_metrics import flush_tcp_metrics
 
@@ -32,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     """Serve requests until the socket closes. `argv`: the run's group, if it has one."""
     rights.become_subreaper()
     sweep()
+    sweep_folders()
     for group in argv:
         with contextlib.suppress(OSError):  # then it, and what it starts, stays where it is
             WindowCgroup(group).join()
@@ -55,6 +58,7 @@ def main(argv: Sequence[str]) -> int:
                 jobs.begin_next()
         finally:
             jobs.close()
+            jobs.tidy()
     return 0
 
 
@@ -72,9 +76,11 @@ class _Jobs:
         self._last: Job | None = None
         self._ahead: Begun | None = None
         self._again = False
+        self._left: Scratch | None = None
 
     def run(self, job: Job) -> Outcome:
         """Run one to its end."""
+        self.tidy()
         begun, self._ahead = self._ahead, None
         if begun is not None and not (begun.job == job and begun.sound):
             begun.discard()
@@ -85,10 +91,15 @@ class _Jobs:
             begun = begun or self._begin(job)
         except OSError as error:
             return Outcome(failed_step="fork", errno=error.errno or 0, message=str(error))
-        return run(begun, self._control)
+        self._left = begun.scratch
+        outcome = run(begun, self._control)
+        if not outcome.folder:
+            self.tidy()
+        return outcome
 
     def begin(self, job: Job) -> Outcome:
         """Begin a job that is run next, and name its cgroup in the message."""
+        self.tidy()
         self.close()
         try:
             self._ahead = self._begin(job)
@@ -105,6 +116,12 @@ class _Jobs:
         if job is not None and job.netns and self._again and self._ahead is None:
             with contextlib.suppress(OSError):  # tried again, and reported, when it is asked for
                 self._ahead = self._begin(job)
+
+    def tidy(self) -> None:
+        """Remove the folder of the last job."""
+        left, self._left = self._left, None
+        if left is not None:
+            left.remove()
 
     def close(self) -> None:
         """End what was begun."""
@@ -126,6 +143,9 @@ def _serve(operation: str, request: dict[str, Any], jobs: _Jobs) -> Outcome:
             except (ImportError, ValueError) as error:
                 return Outcome(failed_step="load the bundled workload", message=str(error))
             return jobs.run(job) if operation == "run" else jobs.begin(job)
+        case "tidy":
+            jobs.tidy()
+            return Outcome()
         case "flush_tcp_metrics":
             scope = NamespaceRef(request["netns"], request["userns"] or None)
             return _in_a_fork(lambda: _flush(scope))

@@ -30,6 +30,26 @@ class MetricSource(StrEnum):
     """What the kernel did while the command ran: `sensor` says what."""
     RATIO = "ratio"
     """One metric by another: `field` is `OF/PER`."""
+    TOOL = "tool"
+    """A field of a load generator's report, read by the adapter `tool`."""
+    REGEX = "regex"
+    """The last line of the standard output that matches `pattern`."""
+    CSV = "csv"
+    """A column of the table on the standard output: `table` says which."""
+    PAGE = "page"
+    """A series of the Prometheus text on the standard output: `field` with `labels`."""
+
+
+@dataclass(frozen=True)
+class TableNumber:
+    """One number of a table. `column` and the keys of `where` are names of the header, or numbers
+    from 0; `how` is a word or a percentile (`p99`)."""
+
+    column: str | int
+    where: tuple[tuple[str, str], ...] = ()
+    how: str = "last"
+    header: bool = True
+    separator: str = ","
 
 
 @dataclass(frozen=True)
@@ -42,6 +62,10 @@ class MetricSpec:
     unit: str = ""
     plausible: tuple[float, float] | None = None
     sensor: SensorNumber | None = None
+    tool: str = ""
+    pattern: str = ""
+    table: TableNumber | None = None
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +107,7 @@ class WorkloadSpec:
     `ktune.measure.workloads`) argv holds only the arguments of that module's `main`, which runs
     in a fork without another interpreter start. `user` None means an unprivileged one: the
     caller itself, or as root the user behind sudo, else `nobody`. `cpus`: where it may run;
-    empty: anywhere.
+    empty: anywhere. `warm_up` is the number of units that an adapter leaves out of the numbers.
     """
 
     argv: tuple[str, ...]
@@ -96,6 +120,7 @@ class WorkloadSpec:
     environment: tuple[tuple[str, str], ...] = ()
     cpus: tuple[int, ...] = ()
     output_limit: int = 256 * 1024
+    warm_up: int = 0
 
 
 @dataclass(frozen=True)

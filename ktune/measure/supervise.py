@@ -22,6 +22,7 @@ from ktune.measure.cgroup import WindowCgroup
 from ktune.measure.clone import CLONE_NEWIPC, CLONE_NEWPID, fork_into
 from ktune.measure.job import Job, Leftover, Outcome
 from ktune.measure.prepare import Streams, become
+from ktune.measure.scratch import Scratch
 
 _CHUNK = 1 << 16
 _KILL_PATIENCE_S = 5.0
@@ -82,6 +83,7 @@ class Begun:
     fail: int
     out: _Tail
     err: _Tail
+    scratch: Scratch | None = None
 
     @property
     def sound(self) -> bool:
@@ -98,10 +100,13 @@ class Begun:
         os.waitpid(self.pid, 0)
         if self.group is not None:
             self.group.remove()
+        if self.scratch is not None:
+            self.scratch.remove()
 
 
 def begin(job: Job, group_name: str) -> Begun:
     """Start a child for `job` up to the last step. Raises OSError when there is none to be had."""
+    scratch = Scratch.create(job.uid, job.gid) if job.folder else None
     group = WindowCgroup.create(group_name)
     pipes = [os.pipe() for _ in range(4)]
     (out_read, out_write), (err_read, err_write), (fail_read, fail_write), (go_read, go) = pipes
@@ -114,15 +119,18 @@ def begin(job: Job, group_name: str) -> Begun:
             os.close(fd)
         if group is not None:
             group.remove()
+        if scratch is not None:
+            scratch.remove()
         raise
     if pid == 0:
         streams = Streams(stdout=out_write, stderr=err_write, fail=fail_write, go=go_read)
-        become(job, to_join, streams, parent=parent)
+        home = "/" if scratch is None else scratch.path
+        become(job, to_join, streams, parent=parent, home=home)
     for fd in (out_write, err_write, fail_write, go_read):
         os.close(fd)
     limit = job.output_limit
     out, err = _Tail(out_read, limit), _Tail(err_read, limit // 8 or 1)
-    return Begun(job, pid, group, go, fail_read, out, err)
+    return Begun(job, pid, group, go, fail_read, out, err, scratch)
 
 
 def run(begun: Begun, control: int) -> Outcome:
@@ -164,6 +172,7 @@ def _run(begun: Begun, control: int, started_s: float) -> Outcome:
         stdout=out.text(),
         stderr=err.text(),
         truncated=out.truncated,
+        folder="" if begun.scratch is None or begun.scratch.empty else begun.scratch.path,
         leftovers=() if timed_out or stopped else leftovers,
         unkillable=unkillable,
     )

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from ktune.profile.errors import Problem, ProfileError, did_you_mean, shown
 from ktune.profile.model import NetnsScope, Profile
 from ktune.profile.services.checks import check_services
+from ktune.profile.tool_checks import tool_problems
 
 
 def check(profile: Profile) -> None:
     """Raises ProfileError with everything that doesn't fit together."""
     problems = [
         *_metrics(profile),
+        *tool_problems(profile),
         *_margins_of_objectives(profile),
         *_explicit_baseline(profile),
         *_links(profile),

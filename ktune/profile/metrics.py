@@ -1,4 +1,4 @@
-"""Model of metrics: numbers out of a command's output, and numbers of a service that runs.
+"""Model of metrics: numbers of a service that runs, and those that commands have as well.
 
 Everything here is hostile input: names are checked for their form here, and what they may reach
 (files, hosts, programs) where they are used.
@@ -12,39 +12,22 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
+from ktune.adapters.registry import ToolName
 from ktune.profile.errors import did_you_mean, shown
 from ktune.profile.fields import AbsolutePath, Duration, Name, Number, Text, wrong
 from ktune.profile.metric_base import MetricBase, MetricSource
+from ktune.profile.output_metrics import (
+    LABEL_NAME,
+    MAX_PATTERN,
+    SERIES_NAME,
+    CsvMetric,
+    OutputMetric,
+    PageMetric,
+    RegexMetric,
+    ToolMetric,
+)
 from ktune.profile.sensor_metric import SensorMetric
 from ktune.profile.urls import parse_metrics_url
-
-MAX_PATTERN = 500
-_SERIES_NAME = r"^[A-Za-z_:][A-Za-z0-9_:]*$"
-_LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-
-
-class OutputMetric(MetricBase):
-    """One number of a command's output."""
-
-    tags: ClassVar[frozenset[str]] = frozenset({"from the output"})
-
-    source: Literal[MetricSource.KEY_VALUE, MetricSource.JSON, MetricSource.DURATION] = Field(
-        alias="from",
-        description="Where the number comes from.",
-        examples=["key_value", "json"],
-    )
-    field: Text | None = Field(
-        default=None,
-        description="Name in the output (key_value) or dotted path (json); the metric's own "
-        "name where it is not given.",
-        examples=["throughput", "latency.p99"],
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> OutputMetric:
-        if self.field is not None and self.source is MetricSource.DURATION:
-            raise wrong(f"`from: {self.source.value}` takes no field", at=("field",))
-        return self
 
 
 class RateOrValue(StrEnum):
@@ -149,7 +132,7 @@ class PrometheusMetric(MetricBase):
         examples=["http://127.0.0.1:9121/metrics"],
     )
     name: Text = Field(
-        pattern=_SERIES_NAME,
+        pattern=SERIES_NAME,
         max_length=256,
         description="Name of the series as the page has it (of a histogram or summary the name "
         "without `_bucket`).",
@@ -187,7 +170,7 @@ class PrometheusMetric(MetricBase):
     @model_validator(mode="after")
     def _consistent(self) -> PrometheusMetric:
         for label in self.labels:
-            if not _LABEL_NAME.match(label):
+            if not LABEL_NAME.match(label):
                 raise wrong(f"{shown(label)} can't name a label", at=("labels", label), key=True)
         if self.quantile is not None and self.how is not None:
             raise wrong("a quantile takes no `as`", at=("as",))
@@ -321,9 +304,13 @@ class RatioMetric(MetricBase):
 
 
 _MEMBERS: dict[str, type[MetricBase]] = {
+    **dict.fromkeys(ToolName, ToolMetric),
     MetricSource.KEY_VALUE: OutputMetric,
     MetricSource.JSON: OutputMetric,
     MetricSource.DURATION: OutputMetric,
+    MetricSource.REGEX: RegexMetric,
+    MetricSource.CSV: CsvMetric,
+    MetricSource.PROMETHEUS_TEXT: PageMetric,
     MetricSource.PROC: ProcMetric,
     MetricSource.PSI: PsiMetric,
     MetricSource.CGROUP: CgroupMetric,
@@ -352,7 +339,7 @@ def _known_source(value: object) -> object:
     if "from" not in value:
         raise wrong("from is missing")
     if _tag(value) is None:
-        known = [source.value for source in MetricSource]
+        known = [source.value for source in (*MetricSource, *ToolName)]
         raise wrong(
             f"expected one of {', '.join(known)}, found {shown(value['from'])}"
             f"{did_you_mean(str(value['from']), known)}",
@@ -369,6 +356,10 @@ LiveMetric = ProcMetric | PsiMetric | CgroupMetric | PrometheusMetric | LogMetri
 
 Metric = Annotated[
     Annotated[OutputMetric, Tag("from the output")]
+    | Annotated[ToolMetric, Tag("from a load generator")]
+    | Annotated[RegexMetric, Tag("from a pattern")]
+    | Annotated[CsvMetric, Tag("from a table")]
+    | Annotated[PageMetric, Tag("from a printed page")]
     | Annotated[ProcMetric, Tag("from /proc")]
     | Annotated[PsiMetric, Tag("from psi")]
     | Annotated[CgroupMetric, Tag("from the cgroup")]

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PrivateAttr, Tag
 
+from ktune.adapters.model import Better
 from ktune.evidence.pairs import Direction
 from ktune.profile.contexts import ContextSettings
 from ktune.profile.errors import Mark, did_you_mean, shown
@@ -39,11 +40,14 @@ from ktune.profile.goals import (
     SearchSettings,
 )
 from ktune.profile.knobs import Knobs, Relation, parse_relation
+from ktune.profile.output_metrics import ToolMetric
 from ktune.profile.sensor_metric import SensorMetric
 from ktune.profile.services.kinds import Service
 from ktune.profile.watching import WatchSettings
 from ktune.profile.workload import Workload
 from ktune.profile.yaml12 import Node, dump_yaml
+
+_DIRECTIONS = {Better.MORE: Direction.MAXIMIZE, Better.LESS: Direction.MINIMIZE}
 
 
 def digest(data: object) -> str:
@@ -295,6 +299,8 @@ class Profile(Model):
         known = self.workload.metrics.get(metric) if self.workload else None
         if isinstance(known, SensorMetric):
             return Direction.MINIMIZE  # all of them are waits, or work that nobody wants
+        if isinstance(known, ToolMetric):
+            return _DIRECTIONS.get(spec.better) if (spec := known.spec(metric)) else None
         unit = known.unit if known else ""
         if unit in ("s", "ms", "us", "ns"):
             return Direction.MINIMIZE

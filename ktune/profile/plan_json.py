@@ -8,6 +8,7 @@ from typing import Any
 from ktune.kernel.values import Value
 from ktune.profile.plan import FORMAT, Plan, PlannedKnob
 from ktune.profile.space import Dimension, DimensionKind
+from ktune.profile.tool_checks import metric_loops
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -33,6 +34,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "expert": [_assignment(item) for item in plan.expert],
         "journaled": list(plan.journaled),
         "tuners": [asdict(tuner) for tuner in plan.tuners],
+        "loops": {name: asdict(loop) for name, loop in metric_loops(plan.profile.workload).items()},
         "notes": list(plan.notes),
         "expected_duration_s": round(plan.estimate.expected_s, 1),
         "estimate": {

@@ -33,6 +33,7 @@ from ktune.profile.probation import probation_problems
 from ktune.profile.readings import Reader, reader_for
 from ktune.profile.sensors import sensor_notes, without_sensors
 from ktune.profile.space import compose, point_of
+from ktune.profile.tool_checks import tool_notes
 
 
 def resolve(
@@ -108,6 +109,7 @@ class _Planner:
         if not knobs:
             self.notes.append("no knob is left to search")
         self.notes.extend(attach_notes(self.profile.workload))
+        self.notes.extend(tool_notes(self.profile.workload))
         self.notes.extend(sensor_notes(self.profile))
         self.notes.extend(placement_notes(self.profile))
         self.notes.extend(map(str, probation_problems(self.profile)))

@@ -20,6 +20,10 @@ _INHERITABLE = frozenset(
     {
         "Workload",
         "OutputMetric",
+        "ToolMetric",
+        "RegexMetric",
+        "CsvMetric",
+        "PageMetric",
         "ProcMetric",
         "PsiMetric",
         "CgroupMetric",

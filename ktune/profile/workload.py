@@ -21,7 +21,8 @@ from ktune.profile.fields import (
     UniqueNames,
     wrong,
 )
-from ktune.profile.metrics import Metric, OutputMetric, RatioMetric, SharedMetric
+from ktune.profile.metrics import Metric, RatioMetric, SharedMetric
+from ktune.profile.output_metrics import PrintedMetric
 from ktune.profile.sensor_metric import SensorMetric
 
 
@@ -297,7 +298,7 @@ class Workload(Model):
                 at=("measure",),
             )
         for name, metric in self.metrics.items():
-            if not isinstance(metric, OutputMetric | SharedMetric):
+            if not isinstance(metric, PrintedMetric | SharedMetric):
                 raise wrong(
                     f"`from: {metric.source.value}` is for a workload with `attach`",
                     at=("metrics", name, "from"),
@@ -320,7 +321,7 @@ class Workload(Model):
                 key=True,
             )
         for name, metric in self.metrics.items():
-            if isinstance(metric, OutputMetric):
+            if isinstance(metric, PrintedMetric):
                 raise wrong(
                     f"`from: {metric.source.value}` reads a command's output; an attached "
                     "service has proc, psi, cgroup, prometheus, log or command",

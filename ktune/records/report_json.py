@@ -46,6 +46,7 @@ def report_document(study: Study) -> dict[str, Any]:
         "seed": manifest.seed,
         "sampler": manifest.sampler,
         "host": encode(manifest.host),
+        "loops": encode(manifest.plan.get("loops") or {}),
         **_found(study),
         "front": _front(study),
         "windows": {phase.value: _windows(log.records, phase) for phase in Phase},

@@ -99,6 +99,8 @@ def _head(study: Study) -> Iterator[str]:
     yield f"  scope       {manifest.scope}"
     if phase := manifest.options.get("phase"):
         yield f"  phase       {phase}, of contexts {manifest.options.get('contexts')}"
+    for text, names in latency_loops(manifest).items():
+        yield f"  latency     {', '.join(names)}: {text}"
     record = read_search(study.folder) or SearchRecord()
     projected = (
         f", {counted(len(record.projection), 'knob')} projected to "
@@ -126,6 +128,16 @@ def _head(study: Study) -> Iterator[str]:
     found = read_readiness(study.folder)
     if found is not None:
         yield from _calibration(found)
+
+
+def latency_loops(manifest: StudyManifest) -> dict[str, list[str]]:
+    """How the load of latency metrics was offered, and of which, by the plan of the study."""
+    loops = manifest.plan.get("loops")
+    found: dict[str, list[str]] = {}
+    for name, loop in loops.items() if isinstance(loops, Mapping) else ():
+        if isinstance(loop, Mapping) and loop.get("text"):
+            found.setdefault(str(loop["text"]), []).append(str(name))
+    return found
 
 
 def _calibration(found: Readiness) -> Iterator[str]:

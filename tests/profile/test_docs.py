@@ -1,4 +1,4 @@
-"""The examples of docs/profile-format.md and docs/services.md are real."""
+"""The examples of docs/profile-format.md, docs/services.md and docs/workloads.md are real."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import re
 
 import pytest
 
+from ktune.adapters.registry import ToolName, adapter
 from ktune.catalog.catalog import load_catalog
 from ktune.profile.host import HostFacts
 from ktune.profile.load import parse_profile
 from tests.profile.examples import HEAD, HERE
 
-PAGES = [HERE.parent.parent / "docs" / name for name in ("profile-format.md", "services.md")]
+DOCS = HERE.parent.parent / "docs"
 BLOCKS = [
     block
-    for page in PAGES
-    for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+    for page in ("profile-format.md", "services.md", "workloads.md")
+    for block in re.findall(
+        r"^```yaml\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.M | re.S
+    )
 ]
 
 
@@ -30,5 +33,16 @@ def test_an_example_of_the_format_loads(block: str, facts: HostFacts) -> None:
         assert match is not None and match.entry.tunable, key
 
 
-def test_the_page_has_examples() -> None:
-    assert len(BLOCKS) >= 5
+def test_the_pages_have_examples() -> None:
+    assert len(BLOCKS) >= 7
+
+
+@pytest.mark.parametrize("name", ToolName)
+def test_every_tool_and_field_stands_in_the_table_of_load_generators(name: ToolName) -> None:
+    text = (DOCS / "workloads.md").read_text(encoding="utf-8")
+    (row,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+    braces = re.findall(r"`(\w+_)\{([\w,]+)\}`", row)
+    said = {f"{stem}{end}" for stem, ends in braces for end in ends.split(",")}
+    said.update(re.findall(r"`(\w+)`", row))
+
+    assert not [field for field in adapter(name).fields if field not in said]

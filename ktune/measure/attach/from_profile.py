@@ -21,6 +21,7 @@ from ktune.measure.attach.specs import (
 from ktune.measure.from_profile import sensor_number
 from ktune.profile import metrics as model
 from ktune.profile.attach import Attach
+from ktune.profile.output_metrics import PrintedMetric
 from ktune.profile.sensor_metric import SensorMetric
 from ktune.profile.urls import parse_metrics_url
 from ktune.profile.workload import Workload
@@ -42,7 +43,7 @@ def attach_spec(workload: Workload) -> AttachSpec:
         metrics=tuple(
             _metric(name, metric)
             for name, metric in workload.metrics.items()
-            if not isinstance(metric, model.OutputMetric)
+            if not isinstance(metric, PrintedMetric)
         ),
         for_s=window.lasting,
         every_s=min(window.every, window.lasting),

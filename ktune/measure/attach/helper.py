@@ -80,11 +80,21 @@ def _served(request: dict[str, Any]) -> dict[str, Any]:
         if request["op"] == "scrape":
             text = fetch(request["host"], request["port"], request["target"], request["timeout_s"])
             return {"series": [_plain(found) for found in select(text, request["names"])]}
+        if request["op"] == "page":
+            return _printed(request["text"], request["names"])
         return {"values": matches(request["pattern"], request["lines"])}
     except BadPage as problem:
         return {"problem": str(problem)}
     except MemoryError:
         return {"problem": "it needs more memory than is allowed"}
+
+
+def _printed(text: str, names: Sequence[str]) -> dict[str, Any]:
+    """A page that a workload printed: one that is none is that workload's word."""
+    try:
+        return {"series": [_plain(found) for found in select(text, names)]}
+    except BadPage as problem:
+        return {"bad_page": str(problem)}
 
 
 def fetch(host: str, port: int, target: str, timeout_s: float) -> str:

@@ -1,0 +1,1 @@
+"""What load generators print: fields, units, loops, errors (standard library only)."""
