@@ -78,7 +78,7 @@ def complaint(output: ToolOutput) -> str:
         for code in (job.get("error", 0), job.get("first_error", 0)):
             if isinstance(code, int) and code:
                 count = job.get("total_err", 0)
-                times = f" ({count} errors)" if isinstance(count, int) and count > 1 else ""
+                times = f" ({count} in total)" if isinstance(count, int) and count > 1 else ""
                 return f"fio: job {name} failed{times}: {os.strerror(abs(code))} (error {code})"
     return ""
 

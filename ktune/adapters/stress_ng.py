@@ -90,8 +90,8 @@ def _skipped(output: ToolOutput) -> str:
     return next((line["text"][:160] for line in _lines(output) if "skipp" in line["text"]), "")
 
 
-def _printed(output: ToolOutput) -> dict[str, Row]:
-    rows = {}
+def _printed(output: ToolOutput) -> Mapping[str, Row]:
+    rows: dict[str, Row] = {}
     for line in _lines(output):
         found = _ROW.match(line["text"])
         if found and line["kind"] in ("info", "metrc"):
@@ -101,7 +101,7 @@ def _printed(output: ToolOutput) -> dict[str, Row]:
     return rows
 
 
-def _of_file(output: ToolOutput) -> dict[str, Row]:
+def _of_file(output: ToolOutput) -> Mapping[str, Row]:
     """`--yaml NAME`: a list of mappings with one `key: value` a line; stress-ng writes no other."""
     name = value_of(output.argv, "--yaml", "-Y") or ""
     if output.folder is None:
