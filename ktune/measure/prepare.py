@@ -14,9 +14,10 @@ import signal
 import sys
 from typing import NamedTuple, NoReturn
 
-from ktune.kernel.namespaces import NamespaceRef, enter
+from ktune.kernel.namespaces import NamespaceRef, enter, unshare
 from ktune.measure import rights
 from ktune.measure.cgroup import WindowCgroup
+from ktune.measure.clone import CLONE_NEWIPC, CLONE_NEWPID
 from ktune.measure.job import BUNDLED_PREFIX, Job
 
 KILLED_BY = 128
@@ -66,6 +67,7 @@ def become(
         step = "enter the scope"
         if job.netns:
             enter(NamespaceRef(job.netns, job.userns or None))
+        parted = job.own_pids and bool(job.userns) and os.getpid() != 1 and _parted()
         if job.userns and job.own_name:
             rights.be_named_again(*job.own_name)
         step = "give up rights"
@@ -83,10 +85,7 @@ def become(
         if not os.read(streams.go, 1):
             os._exit(code)
         os.close(streams.go)
-        if os.getpid() == 1:
-            step = "fork"
-            _stay_first(streams)
-        step = "execute"
+        _with_company(streams, parted=parted)
         code = _execute(job, fail)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -98,10 +97,31 @@ def become(
         os._exit(code)
 
 
-def _stay_first(streams: Streams) -> None:
-    """Returns in a child. We stay the first process of the namespace, hand on the signals that end
-    a server and end with it, and the kernel ends whatever is left with us: a first process
-    itself is spared what it does to itself (pid_namespaces(7)), so a server that crashes might not.
+def _parted() -> bool:
+    """Whether our next child is the first process of a namespace of its own."""
+    try:
+        unshare(CLONE_NEWPID | CLONE_NEWIPC)
+    except OSError:
+        return False
+    return True
+
+
+def _with_company(streams: Streams, *, parted: bool) -> None:
+    """Where there is a namespace of process ids, go on behind a first process that watches over it;
+    `parted`: our next child is to be that."""
+    if parted:
+        _stay_behind(streams)
+        rights.die_with_parent(0)
+    if os.getpid() == 1:
+        _stay_behind(streams)
+
+
+def _stay_behind(streams: Streams) -> None:
+    """Returns in a child. We hand on to it the signals that end a server, and end with it.
+
+    Who stays behind as the first process of a namespace takes everything in it along in the end.
+    The server itself can't be that: a first process is spared the signals that it sends itself
+    (pid_namespaces(7)), so that one that crashes might go on.
     """
     child = 0
 
