@@ -37,6 +37,13 @@ BUNDLED = {
     "ktune-transfer": "ktune.measure.workloads.transfer",
     "ktune-mmap-read": "ktune.measure.workloads.mmap_read",
     "ktune-scan-read": "ktune.measure.workloads.scan_read",
+    "ktune-http-load": "ktune.measure.workloads.http_load",
+    "ktune-resp-load": "ktune.measure.workloads.resp_load",
+    "ktune-memcached-load": "ktune.measure.workloads.memcached_load",
+    "ktune-pointer-chase": "ktune.measure.workloads.pointer_chase",
+    "ktune-small-files": "ktune.measure.workloads.small_files",
+    "ktune-log-append": "ktune.measure.workloads.log_append",
+    "ktune-compile": "ktune.measure.workloads.compile_c",
 }
 """Program names that stand for our own load generators, wherever ktune is installed."""
 

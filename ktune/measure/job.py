@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 BUNDLED_PREFIX = "ktune.measure.workloads."
+NO_RESULT = 75
+"""Exit code of a bundled load that could not do its own part (EX_TEMPFAIL of sysexits.h): the
+window says nothing about its candidate and is void."""
 
 
 @dataclass(frozen=True)

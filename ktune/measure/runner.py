@@ -23,7 +23,7 @@ from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure import host_load
 from ktune.measure.attach.helper_client import Helper
 from ktune.measure.attach.specs import MissingData
-from ktune.measure.job import Job, Outcome, job_fields
+from ktune.measure.job import NO_RESULT, Job, Outcome, job_fields
 from ktune.measure.metrics import MetricError, extract
 from ktune.measure.reports import complaint, helped_numbers, needs_helper, tool_numbers
 from ktune.measure.sensing import NothingSensed, Sensing, group_id, number_of
@@ -242,6 +242,8 @@ class CommandSource:
         if outcome.timed_out:
             limit = self._workload.timeout_s
             return result(Validity.CANDIDATE_FAILED, f"no end within {limit:g} s (timeout)")
+        if outcome.exit_code == NO_RESULT and self._workload.bundled:
+            return result(Validity.VOID, outcome.stderr.strip()[-_SHOWN:])
         if outcome.exit_code:
             said = complaint(self._workload, outcome)
             why = f"; {said}" if said else _said(outcome)

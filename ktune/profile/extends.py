@@ -37,7 +37,9 @@ def flatten(tree: Node, read: Reader, chain: tuple[str, ...] = ()) -> Node:
         )
         merged = inherited if merged is None else merge(merged, inherited)
     result = tree if merged is None else merge(merged, tree)
-    return result if chain else _without_dropped_knobs(result)
+    if chain:
+        return result
+    return _without_dropped_knobs(result, inherited_expert="expert" not in tree.mapping)
 
 
 def merge(base: Node, over: Node, path: tuple[str, ...] = ()) -> Node:
@@ -165,10 +167,12 @@ def _comparable(value: object) -> float | None:
     return None
 
 
-def _without_dropped_knobs(tree: Node) -> Node:
+def _without_dropped_knobs(tree: Node, *, inherited_expert: bool) -> Node:
+    """Without the knobs that are null; a parent's `expert` settings lose them too."""
     groups = tree.mapping.get("knobs")
     if groups is None:
         return tree
+    dropped = {key for key, knob in _knobs(tree).items() if knob.value is None}
     kept = {
         kind: replace(
             group,
@@ -179,7 +183,20 @@ def _without_dropped_knobs(tree: Node) -> Node:
         for kind, group in groups.mapping.items()
     }
     knobs = replace(groups, value=kept) if isinstance(groups.value, Mapping) else groups
-    return replace(tree, value={**tree.mapping, "knobs": knobs})
+    children = {**tree.mapping, "knobs": knobs}
+    if inherited_expert and "expert" in children:
+        children["expert"] = _without_keys(children["expert"], dropped)
+    return replace(tree, value=children)
+
+
+def _without_keys(settings: Node, dropped: set[str]) -> Node:
+    """A list of settings without these keys, and without the settings that had no others."""
+    items = []
+    for item in settings.items:
+        kept = {key: child for key, child in item.mapping.items() if key not in dropped}
+        if kept or not item.mapping:
+            items.append(replace(item, value=kept) if item.mapping else item)
+    return replace(settings, value=tuple(items)) if settings.items else settings
 
 
 def unknown_parent(name: str, node: Node, known: list[str]) -> ProfileError:

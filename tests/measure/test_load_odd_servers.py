@@ -1,0 +1,172 @@
+"""The generators against a server that stands still, hangs up, dies, or talks nonsense."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ktune.measure.job import NO_RESULT
+from ktune.measure.specs import MetricSpec, WorkloadSpec
+from ktune.measure.window import Validity
+from ktune.measure.workloads import http_load, memcached_load, resp_load
+from tests.measure.helpers import window
+from tests.measure.servers import odd
+
+# What the other tests of this machine do must not make a generator late.
+CALM = ["--late-after", "2000", "--keys", "50"]
+
+
+def run(
+    capsys: pytest.CaptureFixture[str], sock: Path | str, *more: str, fill: bool = False
+) -> tuple[int, dict[str, float], str]:
+    """Exit code, numbers and words of one load."""
+    argv = ["--unix", str(sock), *CALM, "--fill", str(int(fill)), *more]
+    code = resp_load.main(argv)
+    shown = capsys.readouterr()
+    numbers = dict(line.split("=") for line in shown.out.splitlines())
+    return code, {name: float(value) for name, value in numbers.items()}, shown.err
+
+
+def test_a_stall_of_200_ms_shows_in_the_99th_percentile(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # Eight connections: a generator that waited for its answers would see eight slow requests
+    # of a thousand, and its 99th percentile none of them.
+    with odd("stall", 500) as sock:
+        code, numbers, _ = run(
+            capsys, sock, "--rate", "500", "--requests", "1000", "--warm-up", "100",
+            "--connections", "8", "--spacing", "constant",
+        )  # fmt: skip
+    assert code == 0
+    assert numbers["requests"] == 1000
+    assert numbers["latency_p99_ms"] >= 150
+    assert numbers["latency_max_ms"] >= 199
+    assert numbers["latency_p50_ms"] < numbers["latency_p99_ms"] / 2
+
+
+def test_a_server_slower_than_the_rate_is_the_servers_fault(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with odd("slow", 0.005) as sock:
+        code, numbers, words = run(
+            capsys, sock, "--rate", "1000", "--requests", "200", "--warm-up", "0",
+            "--late-after", "50",
+        )  # fmt: skip
+    assert (code, words) == (0, "")
+    # 200 requests of at least 5 ms each, one after the other.
+    assert numbers["seconds"] >= 1
+    assert numbers["rate_per_s"] <= 200
+    assert numbers["offered_per_s"] == 1000
+    assert numbers["latency_max_ms"] >= 700
+
+
+def test_a_generator_that_can_not_keep_its_rate_has_no_result(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with odd("answer") as sock:
+        code, numbers, words = run(
+            capsys, sock, "--rate", "1e7", "--requests", "3000", "--late-after", "0.1"
+        )
+    assert code == NO_RESULT
+    assert numbers == {}
+    assert "no result: the generator could not keep 1e+07 requests/s" in words
+
+
+def spec(sock: Path, *more: str) -> WorkloadSpec:
+    """The load as a workload of a run."""
+    return WorkloadSpec(
+        ("--unix", str(sock), "--fill", "0", *more),
+        (MetricSpec("latency_p50_ms"), MetricSpec("rate_per_s")),
+        bundled=resp_load.__name__,
+        timeout_s=30,
+    )
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "more", "validity", "words"),
+    [
+        ("answer", ["--requests", "200", "--late-after", "2000"], Validity.VALID, ""),
+        ("answer", ["--rate", "1e7", "--late-after", "0.1"], Validity.VOID, "no result"),
+        ("garbage", ["--requests", "50"], Validity.CANDIDATE_FAILED, "no reply of Redis"),
+    ],
+)
+def test_a_window_is_void_only_for_the_generators_own_fault(
+    behaviour: str, more: list[str], validity: Validity, words: str
+) -> None:
+    with odd(behaviour) as sock:
+        sock.chmod(0o777)
+        result = window(spec(sock, *more))
+    assert result.validity is validity, result.reason
+    assert words in result.reason
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "number", "words"),
+    [
+        ("close", 10, "the server closed the connection (x"),
+        ("half", 20, "1 of 110 requests failed: the server closed the connection in the middle"),
+        ("die", 30, "is the server running"),
+        ("hang", 40, "stands still: no answer to request "),
+        ("error", 25, "the server answered \"OOM command not allowed when used memory > 'maxm"),
+        ("garbage", 1, "no reply of Redis: b'SSH-2.0-OpenSSH"),
+        ("twice", 1, "the server sent more than one reply"),
+    ],
+)
+def test_what_goes_wrong_is_told_and_there_are_no_numbers(
+    behaviour: str, number: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with odd(behaviour, number) as sock:
+        code, numbers, said = run(
+            capsys, sock, "--rate", "2000", "--requests", "100", "--timeout", "0.5"
+        )
+    assert (code, numbers) == (1, {})
+    assert said.startswith("resp_load: ")
+    assert words in said
+    assert len(said.splitlines()) == 1
+
+
+def test_answers_may_come_byte_by_byte(capsys: pytest.CaptureFixture[str]) -> None:
+    with odd("bytewise") as sock:
+        code, numbers, _ = run(capsys, sock, "--requests", "200")
+    assert code == 0
+    assert numbers["requests"] == 200
+
+
+def test_each_request_may_have_a_connection_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with odd("answer") as sock:
+        code, numbers, _ = run(
+            capsys, sock, "--requests", "200", "--warm-up", "0", "--per-connection", "1",
+            "--connections", "4",
+        )  # fmt: skip
+    assert code == 0
+    # The first four were opened before.
+    assert numbers["reconnects"] == 196
+
+
+@pytest.mark.parametrize("load", [http_load, resp_load, memcached_load])
+def test_a_server_that_is_not_there_is_named(
+    load: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    assert load.main(["--port", str(port)]) == 1
+    assert f"no connection to 127.0.0.1:{port}: Connection refused" in capsys.readouterr().err
+    assert load.main(["--unix", str(tmp_path / "none")]) == 1
+    assert "No such file or directory; is the server running" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("load", [resp_load, memcached_load])
+def test_a_store_that_can_not_be_filled_is_told(
+    load: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with odd("garbage") as sock:
+        assert load.main(["--unix", str(sock), *CALM]) == 1
+    assert "filling the store failed: it answered 'SSH-2.0-OpenSSH'" in capsys.readouterr().err
+    with odd("hang") as sock:
+        assert load.main(["--unix", str(sock), *CALM, "--timeout", "0.2"]) == 1
+    assert f"filling {sock} failed: no answer in time" in capsys.readouterr().err
