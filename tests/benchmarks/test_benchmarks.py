@@ -4,6 +4,7 @@ benchmarks are for, on a calm machine."""
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -136,3 +137,15 @@ def test_a_real_server_is_tuned_live_and_left_as_it_was(root: None, name: str) -
     assert shown["windows"] and shown["outcome"] != "no proof"
     assert f"{name}: every knob as before: yes" in text
     assert f"{name}: never restarted: yes" in text
+
+
+@pytest.mark.full
+def test_load_rate_prints_the_highest_rate_and_half_of_it() -> None:
+    if shutil.which("redis-server") is None:
+        pytest.skip("no redis-server: apt-get install redis-server")
+    text = printed("load_rate.py", "redis", "--seconds", "0.3", "--steps", "1")
+    if "too busy" in text:
+        pytest.skip("the machine is too busy for 2000 requests/s")
+    best, half = rows(text, "Highest rate kept on one CPU, and half of it")
+    assert best[0] == half[0] == "redis"
+    assert float(half[1]) == pytest.approx(float(best[1]) / 2, abs=1)

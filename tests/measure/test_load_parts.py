@@ -144,6 +144,7 @@ def test_a_body_without_a_length_ends_with_its_connection() -> None:
         (WEB, b"-ERR unknown command\r\n", "no HTTP/1.1"),
         (WEB, HEAD + b"Content-Length: 1\r\n\r\nxx", "more than it announced"),
         (WEB, HEAD + b"x" * 70_000, "a header without end"),
+        (WEB, chunked(b"a").replace(b"1\r\n", b"z\r\n", 1), "a chunk without a size"),
     ],
 )
 def test_another_protocol_is_told(dialect: Dialect, data: bytes, words: str) -> None:

@@ -11,9 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ktune.measure.from_profile import workload_spec
+from ktune.measure.specs import MetricSpec, WorkloadSpec
 from ktune.measure.workloads import compile_c, log_append, pointer_chase, small_files
+from ktune.profile.load import load_profile
 from tests.depth import examples
-from tests.measure.servers import program
+from tests.measure.helpers import ROOT, window
+from tests.measure.servers import folder, program
 
 
 def printed(load: ModuleType, capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, float]:
@@ -30,6 +34,58 @@ def refused(load: ModuleType, capsys: pytest.CaptureFixture[str], *argv: str) ->
     shown = capsys.readouterr()
     assert shown.out == ""
     return shown.err
+
+
+@pytest.mark.parametrize(
+    ("name", "load", "small"),
+    [
+        ("hpc-memory", pointer_chase, ["--size", "4M", "--steps", "1000"]),
+        ("many-small-files", small_files, ["--files", "20"]),
+        ("log-append", log_append, ["--records", "800", "--warm-up", "0"]),
+        ("compile", compile_c, ["--units", "2", "--functions", "2"]),
+    ],
+)
+def test_a_load_prints_what_its_profile_reads(
+    name: str,
+    load: ModuleType,
+    small: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if load is compile_c:
+        program("cc", "gcc libc6-dev")
+    workload = load_profile(ROOT / "profiles" / f"{name}.yaml", state_dir=str(tmp_path)).workload
+    assert workload is not None
+    spec = workload_spec(workload)
+    assert spec.bundled == load.__name__
+    numbers = printed(load, capsys, *spec.argv, *small)
+    assert {metric.field for metric in spec.metrics} <= numbers.keys()
+    # What a profile says of its amounts is what its command does.
+    assert str(workload.measure.count) in spec.argv  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("load", "metric", "arguments"),
+    [
+        (pointer_chase, "steps", ["--size", "4M", "--steps", "1000"]),
+        (small_files, "files", ["--files", "20", "--folder"]),
+        (log_append, "records", ["--records", "80", "--warm-up", "0", "--folder"]),
+        (compile_c, "units", ["--units", "2", "--functions", "2", "--folder"]),
+    ],
+)
+def test_a_load_works_as_nobody_who_may_import_nothing(
+    load: ModuleType, metric: str, arguments: list[str]
+) -> None:
+    if load is compile_c:
+        program("cc", "gcc libc6-dev")
+    with folder() as home:
+        place = [str(home)] if arguments[-1] == "--folder" else []
+        spec = WorkloadSpec(
+            (*arguments, *place), (MetricSpec(metric),), bundled=load.__name__, timeout_s=60
+        )
+        result = window(spec)
+    assert result.valid, result.reason
+    assert result.metrics[metric] > 1
 
 
 @settings(max_examples=examples(20))

@@ -66,9 +66,6 @@ def test_a_bundled_load_understands_its_profile(path: Path, facts: HostFacts) ->
     text = Path(str(module.__file__)).read_text()
     common = load_run.COMMON if "load_run import" in text else {}
     parse(spec.argv, {**common, **module.DEFAULTS})
-    for metric in spec.metrics:
-        names = metric.field.split("_", 1)
-        assert f"{metric.field}=" in text or f"_{names[-1]}=" in text, metric.field
 
 
 @pytest.fixture

@@ -77,7 +77,8 @@ def write_sources(folder: str, units: int, functions: int, seed: int) -> int:
         lines = [f"#include <{header}>" for header in _HEADERS]
         value = unit
         for number in range(functions):
-            body = Body(*(chooser.randrange(1, 1 << 30) for _ in range(3)), chooser.randrange(2, 9))
+            a, b, c = (chooser.randrange(1, 1 << 30) for _ in range(3))
+            body = Body(a, b, c, chooser.randrange(2, 9))
             lines.append(_function(f"f{unit}_{number}", body))
             value = _evaluate(value, body)
         calls = " ".join(f"x = f{unit}_{number}(x);" for number in range(functions))
@@ -88,7 +89,7 @@ def write_sources(folder: str, units: int, functions: int, seed: int) -> int:
             lines.append(
                 f'int main(void) {{ uint32_t sum = 0; {sums} printf("%u\\n", sum); return 0; }}'
             )
-        with open(os.path.join(folder, f"u{unit}.c"), "w", encoding="ascii") as file:
+        with open(os.path.join(folder, f"u{unit}.c"), "w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
         total = (total + value) & _MASK
     return total

@@ -65,6 +65,8 @@ class Http:
             length = chunked_length(data, end + len(_END))
             if length is None:
                 return None
+            if length < 0:
+                return Answer("no HTTP: a chunk without a size", closes=True)
         else:
             length = head.length
         if length < 0:

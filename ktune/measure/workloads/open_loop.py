@@ -77,7 +77,7 @@ class Target:
         """For connect(2)."""
         return self.unix or (self.host, self.port)
 
-    def socket(self) -> socket.socket:
+    def new_socket(self) -> socket.socket:
         """A socket of its family, by address: a resolver would add its own time."""
         inet = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         made = socket.socket(socket.AF_UNIX if self.unix else inet, socket.SOCK_STREAM)
@@ -87,7 +87,7 @@ class Target:
 
     def connect(self, timeout_s: float) -> socket.socket:
         """A connected, blocking socket. Raises LoadFailed."""
-        made = self.socket()
+        made = self.new_socket()
         try:
             made.settimeout(timeout_s)
             made.connect(self.address)
@@ -343,7 +343,7 @@ class OpenLoop:
     def _open(self, connection: _Connection) -> None:
         """Begin to connect; the request goes out when the connection stands."""
         self._record.reconnects += 1
-        sock = connection.sock = self._target.socket()
+        sock = connection.sock = self._target.new_socket()
         sock.setblocking(False)
         number = sock.connect_ex(self._target.address)
         if number == errno.EAGAIN and self._target.unix:
