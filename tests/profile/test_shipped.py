@@ -24,7 +24,7 @@ from ktune.profile.yaml12 import load_yaml
 FOLDER = locate.shipped_dir("profiles")
 SHIPPED = sorted(FOLDER.glob("*.yaml"))
 BASES = {"server-base", "latency-base", "virtual-guest"}
-_SOURCE = re.compile(r"\(.*(\.rst|\.c|\.txt|sysfs-\w+|man \w+\(\d\))")
+_SOURCE = re.compile(r"\(.*(\.rst|\.c|\.txt|sysfs-\w+|\w+\(\d\)|the same page)")
 
 
 def knobs_with_comments(path: Path) -> Iterator[tuple[str, str]]:
