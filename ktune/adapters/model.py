@@ -143,8 +143,8 @@ class Adapter:
     `problems` are reasons why the output of a command, with these fields and a warm-up of so many
     units, can't be read; `notes` what a reader of the
     plan should know of a command. `parts`: a field may be that of one part of the run, written
-    `PART.FIELD`; None: of any part. `cuts_warm_up`: a warm-up counted in units is left out when
-    reading.
+    `PART.FIELD`; None: of any part. `cuts_warm_up`: a warm-up counted in units is left out, by the
+    tool itself or when reading.
     """
 
     name: str

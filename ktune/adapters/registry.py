@@ -20,6 +20,7 @@ class ToolName(StrEnum):
     STRESS_NG = "stress-ng"
     HACKBENCH = "hackbench"
     CYCLICTEST = "cyclictest"
+    KTUNE_LOAD = "ktune-load"
 
 
 _MODULES = {name: f"ktune.adapters.{name.value.replace('-', '_')}" for name in ToolName}
