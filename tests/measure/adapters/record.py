@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ktune import __version__
 from tests.measure.adapters import servers
 from tests.measure.adapters.runs import FAILURES, RUNS, Run
 
@@ -29,13 +30,12 @@ def record(run: Run) -> None:
     into.mkdir(parents=True)
     with run.server() as words, servers.folder() as where:
         argv = run.argv(words)
-        version = subprocess.run([argv[0], *run.version], capture_output=True, text=True)
+        said = _version(run, argv[0])
         code, stdout, stderr = _run(run, argv, where)
         hidden = {str(where): "/window", os.uname().release: "6.18.0", **_hidden(words)}
-        said = (version.stdout or version.stderr).strip().splitlines()
         about = [
             f"tool: {run.tool} ({run.package})",
-            f"version: {said[0] if said else 'not told'}",
+            f"version: {said}",
             f"command: {' '.join((run.command[0], *argv[1:]))}",
             f"exit: {code}",
         ]
@@ -48,18 +48,25 @@ def record(run: Run) -> None:
     print(run.name, code)
 
 
+def _version(run: Run, program: str) -> str:
+    if run.bundled:
+        return f"ktune {__version__}"
+    done = subprocess.run([program, *run.version], capture_output=True, text=True)
+    return (done.stdout or done.stderr).strip().partition("\n")[0]
+
+
 def _run(run: Run, argv: Sequence[str], where: Path) -> tuple[int, str, str]:
     """Exit code and output. What it leaves running (hackbench that fails) is killed."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(
-            argv,
+            [sys.executable, "-m", run.bundled, *argv[1:]] if run.bundled else argv,
             cwd=where,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
             env={"PATH": servers.PATH, "LANG": "C.UTF-8", "HOME": "/"},
             start_new_session=True,
-            **({} if run.root else servers.unprivileged()),
+            **({} if run.root or run.bundled else servers.unprivileged()),
         )
         try:
             code = process.wait(20)

@@ -34,6 +34,8 @@ class Run:
     """It has to run as root."""
     fails: str = ""
     """What is said of its failure."""
+    bundled: str = ""
+    """The module, where it is a load of our own."""
     recorded: tuple[str, ...] = ()
     """Files of the window's folder that belong to the recording: how their names begin."""
 
@@ -45,6 +47,8 @@ class Run:
     def argv(self, words: dict[str, str]) -> tuple[str, ...]:
         """The command with the server's words; a skip where the program is missing."""
         program, *rest = self.command
+        if self.bundled:
+            return (program, *(word.format(**words) for word in rest))
         at = (
             servers.postgres_program(program)
             if program == "pgbench"
@@ -99,6 +103,32 @@ RUNS = (
         server=servers.postgres,
         warm_up=100,
         recorded=_PG_FILES,
+    ),
+    Run(
+        "ktune-load-memcached",
+        "ktune-load",
+        "ktune",
+        (
+            "ktune-memcached-load",
+            *("--unix", "{socket}", "--rate", "2000", "--requests", "1000", "--warm-up", "100"),
+            *("--keys", "100", "--late-share", "1"),
+        ),
+        "rps requests time misses reconnects latency_mean latency_max latency_p50 latency_p90"
+        " latency_p99 latency_p99.9",
+        server=servers.memcached,
+        bundled="ktune.measure.workloads.memcached_load",
+    ),
+    Run(
+        "ktune-load-http",
+        "ktune-load",
+        "ktune",
+        (
+            "ktune-http-load",
+            *("--port", "{port}", "--rate", "1000", "--requests", "300", "--late-share", "1"),
+        ),
+        "rps latency_p50 latency_p99 latency_max",
+        server=servers.nginx,
+        bundled="ktune.measure.workloads.http_load",
     ),
     Run(
         "sysbench-cpu",

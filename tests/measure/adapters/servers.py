@@ -140,6 +140,16 @@ def redis(*options: str) -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
+def memcached() -> Iterator[dict[str, str]]:
+    """memcached: `socket`."""
+    server = needs("memcached", "memcached")
+    with folder() as where:
+        path = str(where / "memcached.sock")
+        with running([server, "-s", path, "-m", "16", "-t", "1"], where, lambda: answers(path)):
+            yield {"socket": path}
+
+
+@contextlib.contextmanager
 def nginx() -> Iterator[dict[str, str]]:
     """nginx with one page on the loopback: `port`."""
     server = needs("nginx", "nginx-light")

@@ -34,8 +34,9 @@ def workload(run: Run, argv: tuple[str, ...]) -> WorkloadSpec:
         assert spec is not None
         metrics.append(MetricSpec(name, MetricSource.TOOL, name, spec.unit, tool=run.tool))
     return WorkloadSpec(
-        argv,
+        argv[1:] if run.bundled else argv,
         tuple(metrics),
+        bundled=run.bundled or None,
         user="root" if run.root else None,
         timeout_s=30.0,
         output_limit=4 << 20,

@@ -179,6 +179,7 @@ def test_some_tools_fail_with_exit_code_0() -> None:
         ("stress-ng", "stress-ng: info:  [1] successful run completed in 1.00s\n", "add --metrics"),
         ("hackbench", "Usage: hackbench [-pipe] <num groups>\n", "no time"),
         ("cyclictest", "cyclictest V 0.15\n", "no cycles"),
+        ("ktune-load", "hello\n", "printed no rate_per_s"),
     ],
 )
 def test_an_old_version_or_a_missing_option_is_told(tool: str, stdout: str, words: str) -> None:
