@@ -74,6 +74,14 @@ while True:
         elif behaviour == "bytewise":
             for byte in OK:
                 connection.send(bytes([byte]))
+        elif behaviour == "deaf":
+            connection.send(OK)
+            poll.unregister(fd)
+            connection.shutdown(socket.SHUT_RD)
+        elif behaviour == "bye":
+            connection.send(OK)
+            poll.unregister(fd)
+            open_.pop(fd).close()
         else:
             connection.send(OK)
 """

@@ -79,7 +79,7 @@ def spec(sock: Path, *more: str) -> WorkloadSpec:
     """The load as a workload of a run."""
     return WorkloadSpec(
         ("--unix", str(sock), "--fill", "0", *more),
-        (MetricSpec("latency_p50_ms"), MetricSpec("rate_per_s")),
+        (MetricSpec("latency_p50_ms"), MetricSpec("reconnects")),
         bundled=resp_load.__name__,
         timeout_s=30,
     )
@@ -101,6 +101,19 @@ def test_a_window_is_void_only_for_the_generators_own_fault(
         result = window(spec(sock, *more))
     assert result.validity is validity, result.reason
     assert words in result.reason
+
+
+@pytest.mark.parametrize("behaviour", ["deaf", "bye"])
+def test_a_connection_that_was_closed_while_idle_is_opened_anew(behaviour: str) -> None:
+    # In a window: a load runs there with the kernel's own handling of SIGPIPE.
+    with odd(behaviour) as sock:
+        sock.chmod(0o777)
+        result = window(
+            spec(sock, "--requests", "50", "--warm-up", "0", "--connections", "1",
+                 "--rate", "100", "--spacing", "constant", "--late-after", "2000"),
+        )  # fmt: skip
+    assert result.valid, result.reason
+    assert result.metrics["reconnects"] == 49
 
 
 @pytest.mark.parametrize(

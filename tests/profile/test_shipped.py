@@ -15,6 +15,7 @@ from ktune.measure.from_profile import BUNDLED, workload_spec
 from ktune.measure.workloads import load_run
 from ktune.measure.workloads.options import parse
 from ktune.profile import locate
+from ktune.profile.fit import misfits
 from ktune.profile.host import HostFacts
 from ktune.profile.load import load_profile
 from ktune.profile.model import Profile
@@ -112,6 +113,16 @@ def test_a_base_may_be_extended_with_knobs_dropped(
     ).knobs.sysctl.keys() - {"vm.swappiness"}
     assert profile.expert
     assert all("vm.swappiness" not in setting for setting in profile.expert)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_profile_can_be_planned(path: Path, guest: HostFacts) -> None:
+    profile = load_profile(path, facts=guest)
+    unfit = [str(problem) for problem in misfits(profile, guest)]
+    if unfit:
+        pytest.skip(unfit[0])
+    plan = resolve(profile, load_catalog(), guest)
+    assert any(knob.dimensions for knob in plan.knobs)
 
 
 def test_the_table_of_profiles_lists_each_of_them() -> None:

@@ -246,7 +246,8 @@ class OpenLoop:
         """Send what is left of the request; wait for room where it does not fit."""
         assert connection.sock is not None
         try:
-            count = connection.sock.send(connection.unsent)
+            # A bundled load runs with SIGPIPE as the kernel has it: it would end at a broken pipe.
+            count = connection.sock.send(connection.unsent, socket.MSG_NOSIGNAL)
         except BlockingIOError:
             count = 0
         except (BrokenPipeError, ConnectionResetError):

@@ -116,7 +116,7 @@ def fill(
     with target.connect(timeout_s) as connection:
         for requests, count in _batches(mix, write):
             try:
-                connection.sendall(requests)
+                connection.sendall(requests, socket.MSG_NOSIGNAL)
                 _expect(connection, written, count)
             except OSError as error:
                 why = "no answer in time" if isinstance(error, TimeoutError) else error.strerror
