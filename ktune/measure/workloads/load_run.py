@@ -17,14 +17,13 @@ from typing import Any
 from ktune.measure.job import NO_RESULT
 from ktune.measure.workloads.open_loop import (
     Dialect,
-    LoadFailed,
     Manner,
     OpenLoop,
     Record,
-    Target,
 )
 from ktune.measure.workloads.options import OptionError, parse
 from ktune.measure.workloads.schedule import NS, Spacing, due_times_ns, enough_for, percentile
+from ktune.measure.workloads.target import LoadFailed, Target
 
 COMMON: Mapping[str, Any] = {
     "unix": "",

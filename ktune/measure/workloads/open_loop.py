@@ -25,6 +25,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ktune.measure.workloads.target import LoadFailed, Target
+
 _TICK_NS = 100_000_000
 """How often connections are looked at for a server that stands still."""
 _RETRY_NS = 1_000_000
@@ -33,10 +35,6 @@ _HEAD_START_NS = 2_000_000
 _RECEIVE_BYTES = 256 * 1024
 _KINDS_OF_ERRORS = 20
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-
-
-class LoadFailed(Exception):
-    """The load can't go on: refused, gone or standing still. For people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,54 +57,6 @@ class Dialect(Protocol):
     def answer(self, data: bytes, *, ended: bool) -> Answer | None:
         """What these bytes mean; None while the answer is not whole. `ended`: no more come."""
         ...
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where the server listens: a Unix socket, or else an address and a port."""
-
-    unix: str = ""
-    host: str = "127.0.0.1"
-    port: int = 0
-
-    def __str__(self) -> str:
-        return self.unix or f"{self.host}:{self.port}"
-
-    @property
-    def address(self) -> str | tuple[str, int]:
-        """For connect(2)."""
-        return self.unix or (self.host, self.port)
-
-    def new_socket(self) -> socket.socket:
-        """A socket of its family, by address: a resolver would add its own time."""
-        inet = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        made = socket.socket(socket.AF_UNIX if self.unix else inet, socket.SOCK_STREAM)
-        if not self.unix:
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return made
-
-    def connect(self, timeout_s: float) -> socket.socket:
-        """A connected, blocking socket. Raises LoadFailed."""
-        made = self.new_socket()
-        try:
-            made.settimeout(timeout_s)
-            made.connect(self.address)
-        except OSError as error:
-            made.close()
-            raise self.unreachable(error) from None
-        return made
-
-    def unreachable(self, error: OSError) -> LoadFailed:
-        """Why there is no connection, and what to look at."""
-        hint = {
-            errno.ECONNREFUSED: "is the server running, and does it listen there?",
-            errno.ENOENT: "is the server running, and does it listen there?",
-            errno.EACCES: "the workload's user may not use that socket",
-            errno.EADDRNOTAVAIL: "no local port is free: fewer connections, or a wider "
-            "net.ipv4.ip_local_port_range",
-        }.get(error.errno or 0, "")
-        words = f"no connection to {self}: {error.strerror or error}"
-        return LoadFailed(f"{words}; {hint}" if hint else words)
 
 
 @dataclass(frozen=True)

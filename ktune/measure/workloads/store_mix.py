@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ktune.measure.workloads.open_loop import LoadFailed, Target
 from ktune.measure.workloads.options import OptionError
+from ktune.measure.workloads.target import LoadFailed, Target
 
 DEFAULTS: Mapping[str, Any] = {
     "port": 0,
