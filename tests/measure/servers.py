@@ -27,7 +27,7 @@ import os, select, socket, sys, time
 path, behaviour, number = sys.argv[1], sys.argv[2], float(sys.argv[3])
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(path)
-listener.listen(64)
+listener.listen(0 if behaviour == "crowded" else 64)
 poll, open_ = select.epoll(), {}
 poll.register(listener.fileno(), select.EPOLLIN)
 seen, waiting = 0, {}
@@ -51,7 +51,7 @@ while True:
         seen += 1
         if behaviour == "stall" and seen == number:
             time.sleep(0.2)
-        if behaviour == "slow":
+        if behaviour in ("slow", "crowded"):
             time.sleep(number)
         if behaviour == "close" and seen % number == 0:
             poll.unregister(fd)
@@ -152,13 +152,19 @@ def program(name: str, package: str) -> str:
     return found
 
 
+def free_port() -> int:
+    """A port of the loopback that nobody has now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 @contextmanager
-def redis() -> Iterator[Path]:
-    """Debian's Redis, nothing on disk."""
+def redis(port: int = 0) -> Iterator[Path]:
+    """Debian's Redis, nothing on disk; with a port it listens on the loopback too."""
     server = program("redis-server", "redis-server")
     with folder() as home:
         sock = home / "redis.sock"
-        options = ["--port", "0", "--unixsocket", str(sock), "--save", "", "--dir", str(home)]
+        options = ["--port", str(port), "--unixsocket", str(sock), "--save", "", "--dir", str(home)]
         with running([server, *options], sock, unprivileged()):
             yield sock
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,8 @@ from ktune.measure.job import NO_RESULT
 from ktune.measure.specs import MetricSpec, WorkloadSpec
 from ktune.measure.window import Validity
 from ktune.measure.workloads import http_load, memcached_load, resp_load
+from ktune.measure.workloads.open_loop import OpenLoop
+from ktune.measure.workloads.target import LoadFailed, Target
 from tests.measure.helpers import window
 from tests.measure.servers import odd
 
@@ -161,6 +164,23 @@ def test_each_request_may_have_a_connection_of_its_own(
     assert numbers["reconnects"] == 196
 
 
+def test_a_full_backlog_is_waited_for_and_the_waiting_counts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = []
+    ask_again = OpenLoop._ask_again
+    monkeypatch.setattr(OpenLoop, "_ask_again", lambda loop: again.append(1) or ask_again(loop))
+    with odd("crowded", 0.002) as sock:
+        code, numbers, words = run(
+            capsys, sock, "--rate", "1e5", "--requests", "100", "--warm-up", "0",
+            "--connections", "16", "--per-connection", "1",
+        )  # fmt: skip
+    assert (code, words) == (0, "")
+    assert again
+    assert numbers["reconnects"] == 84
+    assert numbers["latency_max_ms"] >= 190
+
+
 @pytest.mark.parametrize("load", [http_load, resp_load, memcached_load])
 def test_a_server_that_is_not_there_is_named(
     load: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -171,6 +191,20 @@ def test_a_server_that_is_not_there_is_named(
     assert f"no connection to 127.0.0.1:{port}: Connection refused" in capsys.readouterr().err
     assert load.main(["--unix", str(tmp_path / "none")]) == 1
     assert "No such file or directory; is the server running" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET])
+def test_a_server_that_accepts_nobody_is_told(family: int, tmp_path: Path) -> None:
+    path = str(tmp_path / "full")
+    with socket.socket(family) as listener, ExitStack() as others:
+        listener.bind(path if family == socket.AF_UNIX else ("127.0.0.1", 0))
+        listener.listen(0)
+        target = (
+            Target(path) if family == socket.AF_UNIX else Target(port=listener.getsockname()[1])
+        )
+        with pytest.raises(LoadFailed, match=r"not accepted within 0\.1 s"):
+            for _ in range(8):  # the kernel takes one or two more than it was told
+                others.enter_context(target.connect(0.1))
 
 
 @pytest.mark.parametrize("load", [resp_load, memcached_load])

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from ktune.measure.workloads import http_load, memcached_load, resp_load
-from tests.measure.servers import memcached, nginx, redis
+from tests.measure.servers import free_port, memcached, nginx, redis
 
 COMMON = ["--rate", "1500", "--requests", "1200", "--late-after", "2000"]
 STORE = ["--keys", "300", "--value-size", "100", "--value-max", "3000"]
@@ -78,6 +78,19 @@ def test_reads_of_nothing_are_misses(
         numbers = numbers_of(load, sock, capsys, *STORE, "--fill", "0", "--reads", "1")
     check(numbers)
     assert numbers["misses"] == 1200
+
+
+@pytest.mark.parametrize("own", [0, 3])
+def test_a_server_may_listen_on_a_port(own: int, capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    with redis(port):
+        argv = ["--port", str(port), *COMMON, *STORE, "--per-connection", str(own)]
+        code = resp_load.main(argv)
+    shown = capsys.readouterr()
+    assert (code, shown.err) == (0, "")
+    numbers = {name: float(value) for name, value in (x.split("=") for x in shown.out.splitlines())}
+    check(numbers)
+    assert numbers["reconnects"] == 0 if own == 0 else 1320 / 3 - 8 <= numbers["reconnects"] <= 440
 
 
 @pytest.mark.parametrize("own", [1, 7])

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import time
 from dataclasses import dataclass
+
+_RETRY_S = 0.001
 
 
 class LoadFailed(Exception):
@@ -38,9 +42,16 @@ class Target:
     def connect(self, timeout_s: float) -> socket.socket:
         """A connected, blocking socket. Raises LoadFailed."""
         made = self.new_socket()
+        until_s = time.monotonic() + timeout_s
         try:
             made.settimeout(timeout_s)
-            made.connect(self.address)
+            while (number := made.connect_ex(self.address)) != 0:
+                # A Unix socket with a full backlog says so at once where there is a timeout.
+                if number != errno.EAGAIN:
+                    raise OSError(number, os.strerror(number))
+                if time.monotonic() >= until_s:
+                    raise OSError(errno.ETIMEDOUT, f"not accepted within {timeout_s:g} s")
+                time.sleep(_RETRY_S)
         except OSError as error:
             made.close()
             raise self.unreachable(error) from None
