@@ -1,4 +1,4 @@
-"""The examples of docs/profile-format.md, docs/services.md and docs/workloads.md are real."""
+"""The examples of the pages about profiles, services and loads are real."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.profile.examples import HEAD, HERE
 DOCS = HERE.parent.parent / "docs"
 BLOCKS = [
     block
-    for page in ("profile-format.md", "services.md", "workloads.md")
+    for page in ("profile-format.md", "services.md", "workloads.md", "bundled-loads.md")
     for block in re.findall(
         r"^```yaml\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.M | re.S
     )
