@@ -6,11 +6,13 @@ import dataclasses
 
 import pytest
 
+from ktune.adapters.model import Loop
 from ktune.evidence.pairs import Direction
 from ktune.measure.from_profile import workload_spec
 from ktune.measure.specs import MetricSource
 from ktune.profile.host import HostFacts
-from ktune.profile.load import parse_profile
+from ktune.profile.load import load_profile, parse_profile
+from ktune.profile.locate import shipped_dir
 from ktune.profile.model import Profile
 from ktune.profile.tool_checks import metric_loops, tool_notes
 from ktune.records.summary import latency_loops
@@ -63,6 +65,14 @@ def test_the_tool_says_which_way_is_better_and_the_unit_where_none_is_given(make
     assert [metric.unit for metric in spec.metrics] == ["1/s", "ms"]
     assert {metric.source for metric in spec.metrics} == {MetricSource.TOOL}
     assert spec.output_limit == 4 << 20
+
+
+def test_shipped_profiles_of_latency_use_an_open_loop(facts: HostFacts) -> None:
+    for name in ("redis-latency", "memcached-latency", "nginx-static"):
+        workload = load_profile(shipped_dir("profiles") / f"{name}.yaml", facts=facts).workload
+        loops = metric_loops(workload)
+        assert {"p50", "p99"} == loops.keys(), name
+        assert all(loop.loop is Loop.OPEN and loop.rate for loop in loops.values()), name
 
 
 def test_a_report_says_the_loop_of_its_studys_plan(make) -> None:  # type: ignore[no-untyped-def]
