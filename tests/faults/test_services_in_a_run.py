@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.commands import DONE, FIN, HOLD, Bench
+from tests.faults.watched import Watched
 from tests.measure.services.conftest import need
 from tests.proxy.rig import Net, wait_until
 
@@ -132,3 +133,21 @@ def test_doctor_names_the_servers_that_are_here(served: Bench) -> None:
     assert found["service: redis"]["answer"] == "works"
     assert "redis-server" in found["service: redis"]["detail"]
     assert {f"service: {kind}" for kind in ("postgresql", "nginx", "memcached")} <= set(found)
+
+
+def test_a_watch_has_its_server_and_gives_it_up_for_a_run_that_asks(
+    served: Bench, net: Net
+) -> None:
+    watched = Watched(served, net)
+    running = watched.start("--interval", "100ms", "--probation-every", "200ms", "--quiet")
+    wait_until(lambda: watched.pairs >= 1 or not running.alive, 60)
+    assert running.alive, running.end().err
+    assert len(servers(served)) == 1  # it stays up for the next pair
+    ended = served.tune("--search-only")
+    assert ended.code in DONE, ended.err
+    pairs = watched.pairs
+    wait_until(lambda: watched.pairs > pairs or not running.alive, 60)
+    assert running.alive, running.end().err
+    assert "ready to accept" in (served.state / "services" / "logs" / "srv.log").read_text().lower()
+    running.signal(signal.SIGKILL)
+    wait_until(lambda: not servers(served))

@@ -79,7 +79,15 @@ def test_the_third_window_in_a_row_that_a_service_spoils_ends_the_run(bed: Bed) 
     assert all_gone(pids)
 
 
-@pytest.mark.parametrize("kind", ["postgresql", "redis", "nginx", "memcached"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "redis",
+        pytest.param("postgresql", marks=pytest.mark.full),
+        pytest.param("nginx", marks=pytest.mark.full),
+        pytest.param("memcached", marks=pytest.mark.full),
+    ],
+)
 def test_a_port_that_is_taken_is_named(kind: str, bed: Bed) -> None:
     need(kind)
     extra = {"postgresql": ", scale: 1", "nginx": ", files: 1"}.get(kind, "")
@@ -225,8 +233,15 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("also_the_keeper", [False, True])
-@pytest.mark.parametrize("service", ["kind: postgresql, scale: 1", "kind: nginx, files: 1"])
+@pytest.mark.parametrize(
+    ("service", "also_the_keeper"),
+    [
+        ("kind: postgresql, scale: 1", False),
+        ("kind: nginx, files: 1", True),
+        pytest.param("kind: postgresql, scale: 1", True, marks=pytest.mark.full),
+        pytest.param("kind: nginx, files: 1", False, marks=pytest.mark.full),
+    ],
+)
 def test_a_tuner_that_is_killed_takes_its_servers_along(
     service: str, also_the_keeper: bool, bed: Bed
 ) -> None:
