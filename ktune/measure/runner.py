@@ -27,7 +27,7 @@ from ktune.measure.job import NO_RESULT, Job, Outcome, job_fields
 from ktune.measure.metrics import MetricError, extract
 from ktune.measure.reports import complaint, helped_numbers, needs_helper, tool_numbers
 from ktune.measure.sensing import NothingSensed, Sensing, group_id, number_of
-from ktune.measure.services.service import ServiceError
+from ktune.measure.services.errors import ServiceError
 from ktune.measure.services.services import ServiceDied, Services
 from ktune.measure.spawner_client import Spawner, SpawnerGone
 from ktune.measure.specs import (

@@ -14,11 +14,10 @@ from ktune.catalog.catalog import Catalog
 from ktune.catalog.model import KnobEntry
 from ktune.kernel.tunable import Assignment, Tunable
 from ktune.kernel.values import Value, ValueFormatError, parse
+from ktune.kernel.versions import comparisons, kernel_version, version_holds
 from ktune.policy.load import LoadedPolicy
 from ktune.profile import units
 from ktune.profile.errors import PlanRefusedError, Problem, shown
-from ktune.profile.fields import comparisons, kernel_version
-from ktune.profile.fit import version_holds
 from ktune.profile.host import HostFacts
 from ktune.records import clock
 

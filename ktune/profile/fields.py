@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
+from ktune.kernel.versions import comparisons, kernel_version
 from ktune.profile import units
 
 T = TypeVar("T")
@@ -152,19 +152,7 @@ Setting = Annotated[
 ]
 """A value of a knob as a person writes it; parsed by the knob's type at resolution."""
 
-_COMPARISON = re.compile(r"(<=|>=|==|!=|<|>)\s*(\S+)\Z")
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
-
-
-def comparisons(text: str) -> tuple[tuple[str, str], ...]:
-    """`>= 6.1, < 6.13` -> ((`>=`, `6.1`), (`<`, `6.13`)). Raises ValueError."""
-    found = []
-    for part in text.split(","):
-        match = _COMPARISON.match(part.strip())
-        if not match:
-            raise ValueError("expected comparisons joined by commas, such as '>= 6.1, < 6.13'")
-        found.append((match[1], match[2]))
-    return tuple(found)
 
 
 def _expression(parse_right: Callable[[str], Any]) -> Callable[[object], object]:
@@ -182,14 +170,6 @@ def _expression(parse_right: Callable[[str], Any]) -> Callable[[object], object]
         return ", ".join(parts)
 
     return check
-
-
-def kernel_version(text: str) -> tuple[int, ...]:
-    """`6.1.0-28-amd64` -> (6, 1, 0): numbers up to the first other character."""
-    match = re.match(r"[0-9]+(\.[0-9]+)*", text)
-    if not match or len(match[0]) > 32:
-        raise ValueError(f"expected a kernel version such as 6.1, found {text!r}")
-    return tuple(int(part) for part in match[0].split("."))
 
 
 _EXPRESSION_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from ktune.kernel.versions import OPERATORS, comparisons, kernel_version, version_holds
 from ktune.profile import units
 from ktune.profile.errors import Problem
-from ktune.profile.fields import comparisons, kernel_version
 from ktune.profile.host import HostFacts
 from ktune.profile.model import Profile
-
-_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 
 
 def misfits(profile: Profile, host: HostFacts) -> Iterator[Problem]:
@@ -32,11 +21,11 @@ def misfits(profile: Profile, host: HostFacts) -> Iterator[Problem]:
     ):
         yield _misfit(profile, "kernel", f"kernel {when.kernel}", host.kernel)
     if when.cpus and not all(
-        _OPERATORS[op](host.cpus, int(right)) for op, right in comparisons(when.cpus)
+        OPERATORS[op](host.cpus, int(right)) for op, right in comparisons(when.cpus)
     ):
         yield _misfit(profile, "cpus", f"cpus {when.cpus}", str(host.cpus))
     if when.mem and not all(
-        _OPERATORS[op](host.mem_bytes, units.size(right)) for op, right in comparisons(when.mem)
+        OPERATORS[op](host.mem_bytes, units.size(right)) for op, right in comparisons(when.mem)
     ):
         yield _misfit(profile, "mem", f"mem {when.mem}", f"{host.mem_bytes >> 20}MiB")
     if when.virt is not None and not ({host.virt, _any(host)} & set(when.virt)):
@@ -44,13 +33,6 @@ def misfits(profile: Profile, host: HostFacts) -> Iterator[Problem]:
     for path in when.file_exists or ():
         if not os.path.exists(path):
             yield _misfit(profile, "file_exists", f"the file {path}", "no such file")
-
-
-def version_holds(version: tuple[int, ...], op: str, right: str) -> bool:
-    """Compares as far as the right side goes: 6.1.9 is `== 6.1` and not `> 6.1`."""
-    wanted = kernel_version(right)
-    padded = (*version, *([0] * len(wanted)))[: len(wanted)]
-    return _OPERATORS[op](padded, wanted)
 
 
 def _any(host: HostFacts) -> str:

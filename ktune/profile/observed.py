@@ -10,9 +10,9 @@ from ktune.catalog.catalog import Catalog
 from ktune.catalog.model import Match
 from ktune.kernel.nsread import Reading, read_here
 from ktune.kernel.values import Value, ValueFormatError, choices_of, parse
+from ktune.kernel.versions import kernel_version
 from ktune.profile import couplings
 from ktune.profile.errors import shown
-from ktune.profile.fields import kernel_version
 from ktune.profile.host import HostFacts
 from ktune.profile.knobs import Relation
 from ktune.profile.readings import Reader

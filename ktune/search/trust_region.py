@@ -43,7 +43,8 @@ class TrustRegion:
         """The candidate, drawn back into the region; the centre itself where the relations leave
         nothing between."""
         drawn = dict(candidate)
-        if self.holds(space, centre, candidate):
+        keeps = self.share >= 1 or space.broken(drawn) is None
+        if keeps and self.holds(space, centre, candidate):
             return drawn
         leaps = _leaps(space, centre, candidate)
         kept = leaps[_pick(candidate, len(leaps))] if leaps else None

@@ -264,7 +264,7 @@ REPORT_KEYS = {
     *("scope", "seed", "sampler", "host", "outcome", "why", "gain", "claimed_by_search"),
     *("objectives", "constraints", "rule", "pairs", "switching", "settings", "others_wrote"),
     *("decided", "proof_digest", "front", "windows", "windows_torn", "search", "readiness"),
-    "contexts",
+    *("contexts", "loops"),
 }
 """As docs/commands.md promises them."""
 

@@ -65,12 +65,11 @@ def test_a_folder_that_is_no_cgroup_is_an_error(tmp_path: Path) -> None:
 def test_the_command_runs_in_the_windows_cgroup(
     root: None, nothing: int, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_such_call(cgroup: str) -> int:
+    def no_such_call(cgroup: str, namespaces: int) -> int:
         raise OSError(38, cgroup)
 
     if refused:
         monkeypatch.setattr(supervise, "fork_into", no_such_call)
-    outcome = supervise.run(
-        supervise.begin(job("grep", "0::", "/proc/self/cgroup"), "ktune-test-window"), nothing
-    )
-    assert outcome.stdout.rstrip().endswith("/ktune-test-window"), outcome
+    name = f"ktune-test-window-{os.getpid()}"
+    outcome = supervise.run(supervise.begin(job("grep", "0::", "/proc/self/cgroup"), name), nothing)
+    assert outcome.stdout.rstrip().endswith(f"/{name}"), outcome

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ktune.kernel.values import Value
@@ -52,7 +52,11 @@ CENTRES = POINTS.filter(lambda point: SPACE.broken(point) is None)
 SHARES = st.sampled_from([0.05, 0.1, 0.2, 0.5])
 
 
+_CENTRE = {A: 0, B: 5, LOG: 4, WORD: "y", MODE: 0, VECTOR: (1, 10, 900)}
+
+
 @given(CENTRES, POINTS, SHARES)
+@example(_CENTRE, {**_CENTRE, B: -1}, 0.05)  # near by, and yet against the relation
 def test_what_comes_back_is_near_keeps_the_limits_and_the_relations(centre, wanted, share) -> None:
     region = TrustRegion(share)
 

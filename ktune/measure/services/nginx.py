@@ -8,8 +8,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ktune.kernel.versions import kernel_version
 from ktune.measure.services.kind import Ground, Hands
-from ktune.profile.fields import kernel_version
 from ktune.profile.services.places import LOOPBACK
 from ktune.profile.services.programs import NginxService
 

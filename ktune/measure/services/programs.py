@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
 
-from ktune.profile.fields import comparisons, kernel_version
-from ktune.profile.fit import version_holds
+from ktune.kernel.versions import comparisons, kernel_version, version_holds
 
 FOLDERS = (*("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"),)
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)+")

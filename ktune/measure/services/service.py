@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ktune.errors import KtuneError
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure.cgroup import WindowCgroup
 from ktune.measure.job import Job, Outcome, job_fields
+from ktune.measure.services.errors import ServiceError
 from ktune.measure.services.folder import ServiceFolder
 from ktune.measure.services.keeper_client import Death, Keeper, StartFailed
 from ktune.measure.services.kind import Ground, Kind
@@ -22,10 +23,12 @@ from ktune.measure.services.template import Template, make, restore
 from ktune.measure.spawner_client import Spawner
 from ktune.measure.user import Account
 from ktune.measure.window import Poll
-from ktune.profile.services.programs import ProgramService
 from ktune.proxy.folders import private_folder
 from ktune.records.clock import now
 from ktune.records.services import RunningService
+
+if TYPE_CHECKING:
+    from ktune.profile.services.programs import ProgramService
 
 FILL = "ktune.measure.workloads.fill"
 _GENTLE_S = 60.0
@@ -35,10 +38,6 @@ _SHOWN = 600
 _MOST_WORDS = 1 << 20
 _FULL_BYTES = 1 << 20
 _TAKEN = ("Address already in use", "Address in use")
-
-
-class ServiceError(KtuneError):
-    """A service can't do what it should; the message names it and shows its last words."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ktune.measure.cgroup import PREFIX, WindowCgroup
-from ktune.measure.services.service import Service, ServiceError, Setup
+from ktune.measure.services.errors import ServiceError
+from ktune.measure.services.service import Service, Setup
 from ktune.measure.spawner_client import Spawner
 from ktune.measure.specs import ServiceStep
 from ktune.measure.window import Poll
