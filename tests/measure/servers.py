@@ -74,14 +74,13 @@ while True:
         elif behaviour == "bytewise":
             for byte in OK:
                 connection.send(bytes([byte]))
-        elif behaviour == "deaf":
-            connection.send(OK)
+        elif behaviour in ("deaf", "bye"):
+            # Before the answer: a request that is sent at once after it must not get through.
             poll.unregister(fd)
             connection.shutdown(socket.SHUT_RD)
-        elif behaviour == "bye":
             connection.send(OK)
-            poll.unregister(fd)
-            open_.pop(fd).close()
+            if behaviour == "bye":
+                open_.pop(fd).close()
         else:
             connection.send(OK)
 """

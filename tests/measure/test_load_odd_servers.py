@@ -47,7 +47,6 @@ def test_a_stall_of_200_ms_shows_in_the_99th_percentile(
     assert numbers["requests"] == 1000
     assert numbers["latency_p99_ms"] >= 150
     assert numbers["latency_max_ms"] >= 199
-    assert numbers["latency_p50_ms"] < numbers["latency_p99_ms"] / 2
 
 
 def test_a_server_slower_than_the_rate_is_the_servers_fault(
@@ -56,10 +55,11 @@ def test_a_server_slower_than_the_rate_is_the_servers_fault(
     with odd("slow", 0.005) as sock:
         code, numbers, words = run(
             capsys, sock, "--rate", "1000", "--requests", "200", "--warm-up", "0",
-            "--late-after", "50",
+            "--late-after", "50", "--late-share", "0.5",
         )  # fmt: skip
     assert (code, words) == (0, "")
-    # 200 requests of at least 5 ms each, one after the other.
+    # 200 requests of at least 5 ms each, one after the other. Were the waiting taken for the
+    # generator's own, nearly all would be late; the half is for a busy machine.
     assert numbers["seconds"] >= 1
     assert numbers["rate_per_s"] <= 200
     assert numbers["offered_per_s"] == 1000
