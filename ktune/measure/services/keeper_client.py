@@ -70,11 +70,6 @@ class Keeper:
         self._socket = ours
 
     @property
-    def gone(self) -> bool:
-        """Whether the keeper itself has ended."""
-        return self._process.poll() is not None
-
-    @property
     def pid(self) -> int:
         """The keeper's process id."""
         return self._process.pid

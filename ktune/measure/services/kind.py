@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ktune.measure.services.programs import Programs
 from ktune.profile.services.places import Place
+
+if TYPE_CHECKING:  # the runner needs no model
+    from ktune.measure.services.programs import Programs
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from ktune.proxy.folders import private_folder
 from ktune.records.clock import now
 from ktune.records.services import RunningService
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the runner needs no model
     from ktune.profile.services.programs import ProgramService
 
 FILL = "ktune.measure.workloads.fill"
@@ -73,6 +73,7 @@ class Service:
         self._filled = False
         self._held = False
         self._read_from = 0
+        self._serial = 0
 
     @property
     def name(self) -> str:
@@ -230,9 +231,10 @@ class Service:
 
     def _end(self, poll: Poll) -> None:
         """At once: its data are not needed, or it is down already."""
-        if self._keeper is not None and self.death() is not None:
+        death = self.death()
+        if self._keeper is not None and death is not None:
             self._filled = False
-            if self._keeper.gone:
+            if death.exit_code is None:
                 self._keeper.close()
                 self._keeper = None
         elif self._keeper is not None and self._up:
@@ -249,7 +251,9 @@ class Service:
     def _group(self) -> WindowCgroup | None:
         if self._parent_group is None:
             return None
-        return WindowCgroup.create(f"service-{self.name}", self._parent_group)
+        self._serial += 1  # what is in the one before may take a while to go
+        name = f"service-{self.name}-{self._serial}"
+        return WindowCgroup.create(name, self._parent_group)
 
     def _job(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import subprocess
@@ -46,10 +47,12 @@ def test_it_serves_what_it_was_filled_with_as_nobody_in_particular_and_is_gone_a
         pids = servers(source)
         assert pids
         for pid in pids:
-            assert os.sched_getaffinity(pid) == {0}
-            assert os.stat(f"/proc/{pid}").st_uid != 0
-            assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
-            assert "CapEff:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text()
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # a session's, done
+                assert os.sched_getaffinity(pid) == {0}
+                status = Path(f"/proc/{pid}/status").read_text()
+                assert os.stat(f"/proc/{pid}").st_uid != 0
+                assert "NoNewPrivs:\t1" in status
+                assert "CapEff:\t0000000000000000" in status
         group = source.group()
     assert all_gone(pids)
     assert not list((bed.state / "services" / "run").glob("srv-????????"))
