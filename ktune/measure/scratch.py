@@ -1,6 +1,7 @@
 """A folder of a window's own: where its command starts, and where its logs go.
 
-Standard library only. Made empty, owned by the workload's user, removed after its window. The maker
+Standard library only. Empty, owned by the workload's user, removed after its window; one that was
+left empty is the next window's, since to make and remove one costs up to a millisecond. The maker
 holds a lock on it (flock(2)) as long as it lives: what a killed one left behind is known by the
 missing lock, whichever process id namespace it was in, and is removed by the next.
 """
@@ -26,6 +27,7 @@ class Scratch:
     """One folder; `remove` ends it."""
 
     path: str
+    owner: tuple[int | None, int | None]
     _fd: int
 
     @classmethod
@@ -44,17 +46,70 @@ class Scratch:
         except BaseException:
             os.rmdir(path)
             raise
-        return cls(path, fd)
+        return cls(path, (uid, gid), fd)
 
     @property
     def empty(self) -> bool:
         """Nothing was left in it."""
         return not os.listdir(self._fd)
 
+    def renew(self) -> None:
+        """As it was made. Raises OSError."""
+        os.fchmod(self._fd, 0o700)
+
     def remove(self) -> None:
         """Remove it with all that is in it. What can't be removed stays for the next sweep."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._fd)
+
+
+class Folders:
+    """The folders of one maker's windows: one that is in use, one begun ahead, one to be read."""
+
+    def __init__(self) -> None:
+        self._spare: Scratch | None = None
+        self._left: Scratch | None = None
+
+    def take(self, uid: int | None, gid: int | None) -> Scratch:
+        """An empty folder for that user. Raises OSError."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            if spare.owner == (uid, gid):
+                return spare
+            spare.remove()
+        return Scratch.create(uid, gid)
+
+    def give_back(self, scratch: Scratch | None) -> None:
+        """Its window is over: kept for the next one, or, where something was left in it, until
+        `tidy`."""
+        if scratch is None:
+            return
+        if not scratch.empty:
+            self.tidy()
+            self._left = scratch
+            return
+        try:
+            scratch.renew()
+        except OSError:
+            scratch.remove()  # it belongs to a user who may change it when we may not
+        else:
+            self._replace_spare(scratch)
+
+    def tidy(self) -> None:
+        """Remove what the last window left."""
+        left, self._left = self._left, None
+        if left is not None:
+            left.remove()
+
+    def close(self) -> None:
+        """Remove all that is not in use."""
+        self.tidy()
+        self._replace_spare(None)
+
+    def _replace_spare(self, scratch: Scratch | None) -> None:
+        spare, self._spare = self._spare, scratch
+        if spare is not None:
+            spare.remove()
 
 
 def sweep() -> None:

@@ -24,7 +24,7 @@ from ktune.measure.cgroup import PREFIX, WindowCgroup, sweep
 from ktune.measure.job import Job, Outcome, dump, job_from
 from ktune.measure.page_cache import drop_page_cache
 from ktune.measure.prepare import preload
-from ktune.measure.scratch import Scratch
+from ktune.measure.scratch import Folders
 from ktune.measure.scratch import sweep as sweep_folders
 from ktune.measure.supervise import Begun, begin, run
 from ktune.measure.tcp_metrics import flush_tcp_metrics
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
                 jobs.begin_next()
         finally:
             jobs.close()
-            jobs.tidy()
+            jobs.folders.close()
     return 0
 
 
@@ -76,14 +76,14 @@ class _Jobs:
         self._last: Job | None = None
         self._ahead: Begun | None = None
         self._again = False
-        self._left: Scratch | None = None
+        self.folders = Folders()
 
     def run(self, job: Job) -> Outcome:
         """Run one to its end."""
-        self.tidy()
+        self.folders.tidy()
         begun, self._ahead = self._ahead, None
         if begun is not None and not (begun.job == job and begun.sound):
-            begun.discard()
+            self._discard(begun)
             begun = None
         self._again = self._last in (None, job)
         self._last = job
@@ -91,15 +91,14 @@ class _Jobs:
             begun = begun or self._begin(job)
         except OSError as error:
             return Outcome(failed_step="fork", errno=error.errno or 0, message=str(error))
-        self._left = begun.scratch
-        outcome = run(begun, self._control)
-        if not outcome.folder:
-            self.tidy()
-        return outcome
+        try:
+            return run(begun, self._control)
+        finally:
+            self.folders.give_back(begun.scratch)
 
     def begin(self, job: Job) -> Outcome:
         """Begin a job that is run next, and name its cgroup in the message."""
-        self.tidy()
+        self.folders.tidy()
         self.close()
         try:
             self._ahead = self._begin(job)
@@ -117,21 +116,24 @@ class _Jobs:
             with contextlib.suppress(OSError):  # tried again, and reported, when it is asked for
                 self._ahead = self._begin(job)
 
-    def tidy(self) -> None:
-        """Remove the folder of the last job."""
-        left, self._left = self._left, None
-        if left is not None:
-            left.remove()
-
     def close(self) -> None:
         """End what was begun."""
         if self._ahead is not None:
-            self._ahead.discard()
+            self._discard(self._ahead)
             self._ahead = None
+
+    def _discard(self, begun: Begun) -> None:
+        begun.discard()
+        self.folders.give_back(begun.scratch)
 
     def _begin(self, job: Job) -> Begun:
         self._serial += 1
-        return begin(job, f"{PREFIX}{os.getpid()}-{self._serial}")
+        scratch = self.folders.take(job.uid, job.gid) if job.folder else None
+        try:
+            return begin(job, f"{PREFIX}{os.getpid()}-{self._serial}", scratch)
+        except BaseException:
+            self.folders.give_back(scratch)
+            raise
 
 
 def _serve(operation: str, request: dict[str, Any], jobs: _Jobs) -> Outcome:
@@ -144,7 +146,7 @@ def _serve(operation: str, request: dict[str, Any], jobs: _Jobs) -> Outcome:
                 return Outcome(failed_step="load the bundled workload", message=str(error))
             return jobs.run(job) if operation == "run" else jobs.begin(job)
         case "tidy":
-            jobs.tidy()
+            jobs.folders.tidy()
             return Outcome()
         case "flush_tcp_metrics":
             scope = NamespaceRef(request["netns"], request["userns"] or None)

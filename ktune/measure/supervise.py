@@ -100,13 +100,13 @@ class Begun:
         os.waitpid(self.pid, 0)
         if self.group is not None:
             self.group.remove()
-        if self.scratch is not None:
-            self.scratch.remove()
 
 
-def begin(job: Job, group_name: str) -> Begun:
-    """Start a child for `job` up to the last step. Raises OSError when there is none to be had."""
-    scratch = Scratch.create(job.uid, job.gid) if job.folder else None
+def begin(job: Job, group_name: str, scratch: Scratch | None = None) -> Begun:
+    """Start a child for `job` up to the last step, in `scratch` (its caller's to remove).
+
+    Raises OSError when there is none to be had.
+    """
     group = WindowCgroup.create(group_name)
     pipes = [os.pipe() for _ in range(4)]
     (out_read, out_write), (err_read, err_write), (fail_read, fail_write), (go_read, go) = pipes
@@ -119,8 +119,6 @@ def begin(job: Job, group_name: str) -> Begun:
             os.close(fd)
         if group is not None:
             group.remove()
-        if scratch is not None:
-            scratch.remove()
         raise
     if pid == 0:
         streams = Streams(stdout=out_write, stderr=err_write, fail=fail_write, go=go_read)

@@ -7,9 +7,9 @@ import pwd
 from dataclasses import dataclass
 
 from ktune.errors import RefusedError
+from ktune.kernel.programs import WORKLOAD_PATH
 
 _NOBODY = "nobody"
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Account:
     def environment(self) -> dict[str, str]:
         """The whole environment of a workload: nothing of the tuner's own leaks into it."""
         return {
-            "PATH": _PATH,
+            "PATH": WORKLOAD_PATH,
             "LANG": "C.UTF-8",
             "HOME": self.home,
             "USER": self.name,

@@ -33,7 +33,7 @@ from ktune.profile.probation import probation_problems
 from ktune.profile.readings import Reader, reader_for
 from ktune.profile.sensors import sensor_notes, without_sensors
 from ktune.profile.space import compose, point_of
-from ktune.profile.tool_checks import tool_notes
+from ktune.profile.tool_checks import missing_tools, tool_notes
 
 
 def resolve(
@@ -60,6 +60,7 @@ def resolve(
         *without_energy(profile),
         *without_sensors(profile),
         *missing_cpus(profile),
+        *missing_tools(profile),
     ]
     if refused:
         raise PlanRefusedError(refused)

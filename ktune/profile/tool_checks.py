@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ktune.adapters.model import Adapter, Loop, Pace
 from ktune.adapters.registry import adapter
 from ktune.adapters.units import alike, dimension
+from ktune.kernel.programs import WORKLOAD_PATH, is_there
 from ktune.profile.errors import Problem, did_you_mean, shown
 from ktune.profile.model import Profile
 from ktune.profile.output_metrics import ToolMetric
@@ -37,6 +38,22 @@ def tool_problems(profile: Profile) -> Iterator[Problem]:
         yield from _wrong_field(profile, name, metric)
     for tool, fields in _by_tool(workload).items():
         yield from _wrong_command(profile, workload, tool, fields)
+
+
+def missing_tools(profile: Profile) -> Iterator[Problem]:
+    """Load generators that this host does not have."""
+    workload = profile.workload
+    if workload is None:
+        return
+    path = workload.env.get("PATH", WORKLOAD_PATH)
+    for tool in _by_tool(workload):
+        for at, command in _commands(workload):
+            program = (tool.argv_of(command) or ("",))[0]
+            if program and not program.startswith("ktune-") and not is_there(program, path):
+                yield Problem(
+                    profile.where("workload", *at),
+                    f"{program} is not installed here: apt-get install {tool.package}",
+                )
 
 
 def metric_loops(workload: Workload | None) -> dict[str, MetricLoop]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from ktune.measure.runner import CommandSource
 from ktune.measure.scratch import PREFIX, Scratch
 from ktune.measure.specs import MetricSource, MetricSpec, TableNumber
 from ktune.measure.window import Validity
-from tests.measure.helpers import nothing, shell, window
+from tests.measure.helpers import ROOT, nothing, shell, window
 
 FAILED, VOID, VALID = Validity.CANDIDATE_FAILED, Validity.VOID, Validity.VALID
 TABLE = 'test,rps,ms\n"GET",10,1.5\nSET,20,2.5\nGET,30,3.5\n\n'
@@ -155,6 +157,36 @@ def test_a_window_starts_in_an_empty_folder_that_goes_with_it(temporary: Path) -
             result = source.run(nothing)
             assert result.metrics == {"x": 0, "y": source._account.uid}
             assert list(temporary.iterdir()) == []
+
+
+def test_a_folder_that_was_left_empty_is_the_next_windows(temporary: Path) -> None:
+    script = "stat -c x=%i .; stat -c y=%a .; chmod 500 ."
+    with CommandSource(shell(script, metrics=(MetricSpec("x"), MetricSpec("y")))) as source:
+        first, second = source.run(nothing), source.run(nothing)
+        assert len(list(temporary.iterdir())) == 1
+    assert first.metrics == second.metrics
+    assert first.metrics["y"] == 700
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_folder_goes_with_a_tuner_that_is_killed(temporary: Path) -> None:
+    code = (
+        "from tests.measure.helpers import *; "
+        "CommandSource(shell('touch a; sleep 60', timeout_s=60.0)).run(nothing)"
+    )
+    tuner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    assert until(lambda: any(temporary.glob("*/a")))
+    tuner.kill()
+    tuner.wait()
+    assert until(lambda: not list(temporary.iterdir()))
+
+
+def until(condition: Callable[[], bool]) -> bool:
+    """Does it come true?"""
+    deadline = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
 
 
 def test_the_folder_of_a_window_that_hangs_goes_too(temporary: Path) -> None:
