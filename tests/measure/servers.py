@@ -74,6 +74,9 @@ while True:
         elif behaviour == "bytewise":
             for byte in OK:
                 connection.send(bytes([byte]))
+        elif behaviour == "early":
+            poll.unregister(fd)
+            connection.send(OK)
         elif behaviour in ("deaf", "bye"):
             # Before the answer: a request that is sent at once after it must not get through.
             poll.unregister(fd)

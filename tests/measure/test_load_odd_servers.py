@@ -151,6 +151,18 @@ def test_answers_may_come_byte_by_byte(capsys: pytest.CaptureFixture[str]) -> No
     assert numbers["requests"] == 200
 
 
+def test_a_connection_answered_before_its_request_was_read_is_not_used_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with odd("early") as sock:
+        code, numbers, words = run(
+            capsys, sock, "--requests", "10", "--warm-up", "0", "--connections", "1",
+            "--reads", "0", "--value-size", "2M", "--rate", "100", "--timeout", "20",
+        )  # fmt: skip
+    assert (code, words) == (0, "")
+    assert numbers["reconnects"] == 9
+
+
 def test_each_request_may_have_a_connection_of_its_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

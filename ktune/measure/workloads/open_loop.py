@@ -261,7 +261,9 @@ class OpenLoop:
         if answer.miss:
             record.misses.append(number)
         connection.used += 1
-        if answer.closes or connection.used == self._manner.per_connection:
+        worn_out = connection.used == self._manner.per_connection
+        # What is left of a request that was answered early would be taken for the next one.
+        if answer.closes or worn_out or connection.unsent:
             self._close(connection)
         self._free(connection)
 
