@@ -155,5 +155,4 @@ ADAPTER = Adapter(
     pace=pace,
     problems=problems,
     notes=notes,
-    hint="cyclictest --quiet --loops=10000 --histogram=1000",
 )

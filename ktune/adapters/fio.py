@@ -233,5 +233,4 @@ ADAPTER = Adapter(
     pace=pace,
     problems=problems,
     notes=notes,
-    hint="fio --output-format=json --lat_percentiles=1 ...",
 )

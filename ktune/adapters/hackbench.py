@@ -52,5 +52,4 @@ ADAPTER = Adapter(
     read=read,
     complaint=complaint,
     pace=pace,
-    hint="hackbench -g 4 -l 1000",
 )

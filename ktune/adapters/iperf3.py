@@ -129,5 +129,4 @@ ADAPTER = Adapter(
     pace=pace,
     problems=problems,
     notes=notes,
-    hint="iperf3 --json --bytes SIZE -c ADDRESS",
 )

@@ -71,5 +71,4 @@ ADAPTER = Adapter(
     read=read,
     pace=pace,
     cuts_warm_up=True,
-    hint="ktune-http-load --rate 2000 --requests 10000 --port 8080",
 )

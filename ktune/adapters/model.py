@@ -141,10 +141,9 @@ class Adapter:
     `read` gives at least the wanted fields, in the adapter's units, or raises AdapterError.
     `complaint` is the error that the tool itself reports, also with exit code 0; empty: none.
     `problems` are reasons why the output of a command, with these fields and a warm-up of so many
-    units, can't be read; `notes` what a reader of the
-    plan should know of a command. `parts`: a field may be that of one part of the run, written
-    `PART.FIELD`; None: of any part. `cuts_warm_up`: a warm-up counted in units is left out, by the
-    tool itself or when reading.
+    units, can't be read; `notes` what a reader of the plan should know of a command. `parts`: a
+    field may be that of one part of the run, written `PART.FIELD`; None: of any part.
+    `cuts_warm_up`: a warm-up counted in units is left out, by the tool itself or when reading.
     """
 
     name: str
@@ -160,8 +159,6 @@ class Adapter:
     notes: Callable[[Sequence[str]], Iterable[str]] = _no_notes
     parts: tuple[str, ...] | None = ()
     cuts_warm_up: bool = False
-    hint: str = ""
-    """How its command has to look, in a few words."""
 
     def spec(self, name: str) -> FieldSpec | None:
         """The field of that name."""

@@ -218,7 +218,7 @@ ADAPTER = Adapter(
     name="pgbench",
     title="pgbench",
     programs=("pgbench",),
-    package="postgresql-contrib",
+    package="postgresql",
     fields=_FIELDS,
     percentiles=(_PERCENTILES,),
     read=read,
@@ -227,5 +227,4 @@ ADAPTER = Adapter(
     problems=problems,
     notes=notes,
     cuts_warm_up=True,
-    hint="pgbench --log --transactions N ...",
 )

@@ -120,5 +120,4 @@ ADAPTER = Adapter(
     pace=pace,
     problems=problems,
     notes=notes,
-    hint="redis-benchmark --csv -t get -n 100000 ...",
 )

@@ -157,5 +157,4 @@ ADAPTER = Adapter(
     pace=pace,
     problems=problems,
     notes=notes,
-    hint="stress-ng --metrics --vm 1 --vm-ops N",
 )

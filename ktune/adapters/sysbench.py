@@ -137,5 +137,4 @@ ADAPTER = Adapter(
     pace=pace,
     problems=problems,
     notes=notes,
-    hint="sysbench --events=N --time=0 ...",
 )

@@ -118,5 +118,4 @@ ADAPTER = Adapter(
     pace=pace,
     problems=problems,
     notes=notes,
-    hint="wrk --latency --duration 5s URL",
 )

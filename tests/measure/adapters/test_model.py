@@ -90,7 +90,7 @@ def test_a_flag_is_found_among_others_of_one_letter() -> None:
 @pytest.mark.parametrize("name", ToolName)
 def test_an_adapter_describes_itself(name: ToolName) -> None:
     tool = adapter(name)
-    assert (tool.name, bool(tool.hint), bool(tool.package)) == (name, True, True)
+    assert (tool.name, bool(tool.title), bool(tool.package)) == (name, True, True)
     for field in tool.known():
         spec = tool.spec(field)
         assert spec is not None and spec.meaning and dimension(spec.unit), field
