@@ -69,11 +69,6 @@ class Keeper:
                 raise
         self._socket = ours
 
-    @property
-    def pid(self) -> int:
-        """The keeper's process id."""
-        return self._process.pid
-
     def start(self, job: Job, log: str, quick: int, poll: Poll) -> int:
         """Start a server; its process id. Raises StartFailed, and what `poll` raises."""
         self._death = None
