@@ -12,12 +12,15 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 PREFIX = "ktune-window-"
+_OPEN = ("/tmp", "/var/tmp")
 _STALE_AFTER_S = 60.0
 """Not younger: between being made and being locked a folder has no lock either."""
 
@@ -33,7 +36,7 @@ class Scratch:
     @classmethod
     def create(cls, uid: int | None, gid: int | None) -> Self:
         """An empty folder for that user (None: the caller). Raises OSError."""
-        path = tempfile.mkdtemp(prefix=PREFIX)
+        path = tempfile.mkdtemp(prefix=PREFIX, dir=_place(uid))
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
@@ -61,6 +64,21 @@ class Scratch:
         """Remove it with all that is in it. What can't be removed stays for the next sweep."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._fd)
+
+
+def _place(uid: int | None) -> str:
+    """Where that user can get to: $TMPDIR may lie in a folder that is private to the caller."""
+    usual = tempfile.gettempdir()
+    if uid is None:
+        return usual
+    return next((place for place in (usual, *_OPEN) if _open_to_all(place)), usual)
+
+
+def _open_to_all(place: str) -> bool:
+    ways = [place, *(str(parent) for parent in Path(place).parents)]
+    with contextlib.suppress(OSError):
+        return all(os.stat(way).st_mode & stat.S_IXOTH for way in ways)
+    return False
 
 
 class Folders:
@@ -114,12 +132,12 @@ class Folders:
 
 def sweep() -> None:
     """Remove what makers left behind that were killed."""
-    folder = tempfile.gettempdir()
-    with contextlib.suppress(OSError):
-        for name in os.listdir(folder):
-            if name.startswith(PREFIX):
-                with contextlib.suppress(OSError):  # somebody else's, in use, or gone meanwhile
-                    _remove_if_stale(os.path.join(folder, name))
+    for folder in {tempfile.gettempdir(), *_OPEN}:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):
+                if name.startswith(PREFIX):
+                    with contextlib.suppress(OSError):  # somebody else's, in use, or gone meanwhile
+                        _remove_if_stale(os.path.join(folder, name))
 
 
 def _remove_if_stale(path: str) -> None:

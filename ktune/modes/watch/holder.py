@@ -22,6 +22,7 @@ from ktune.modes.watch.spec import WatchSpec
 from ktune.policy import stack
 from ktune.policy.deciding import Decider
 from ktune.policy.guarded import listener
+from ktune.policy.inside import NoProcess
 from ktune.policy.live import read_live
 from ktune.policy.rollback import roll_back
 from ktune.policy.scope import ScopeIdentity, cookie_of
@@ -140,7 +141,11 @@ class CommittedHolder:
 
     def drift(self) -> dict[str, Value | None]:
         tunables = (knob.tunable for knob in self.spec.knobs)
-        return _drifted(self.spec, read_live(tunables, self.spec.identity.scope.ref))
+        try:
+            live = read_live(tunables, self.spec.identity.scope.ref)
+        except NoProcess:
+            return {}  # what can't be looked into now says nothing
+        return _drifted(self.spec, live)
 
     def renew(self) -> None:
         """A committed policy needs nobody."""
@@ -265,7 +270,7 @@ def _drifted(spec: WatchSpec, live: Mapping[str, Value | None]) -> dict[str, Val
     found = {}
     for knob in spec.knobs:
         key = knob.tunable.key
-        # One that can't be read (no free process to look into its namespace) says nothing.
+        # One that can't be read says nothing.
         if live[key] is not None and live[key] != knob.policy and not knob.kernel_moves:
             found[key] = live[key]
     return found
@@ -273,11 +278,14 @@ def _drifted(spec: WatchSpec, live: Mapping[str, Value | None]) -> dict[str, Val
 
 def _ended(scope: ScopeIdentity) -> bool:
     """A namespace that can't be looked into now (no free process) has not ended."""
-    if scope.alive():
+    try:
+        if scope.alive():
+            return False
+        if scope.ref is None or not os.path.exists(scope.ref.netns):
+            return True
+        cookie = cookie_of(scope.ref)
+    except NoProcess:
         return False
-    if scope.ref is None or not os.path.exists(scope.ref.netns):
-        return True
-    cookie = cookie_of(scope.ref)
     return cookie is not None and cookie != scope.cookie
 
 
