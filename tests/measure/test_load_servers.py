@@ -12,6 +12,8 @@ import pytest
 from ktune.measure.workloads import http_load, memcached_load, resp_load
 from tests.measure.servers import free_port, memcached, nginx, redis
 
+pytestmark = pytest.mark.full
+
 COMMON = ["--rate", "1500", "--requests", "1200", "--late-after", "2000"]
 STORE = ["--keys", "300", "--value-size", "100", "--value-max", "3000"]
 
