@@ -123,7 +123,7 @@ def _measured(folder: Path, scope: EphemeralScope, seconds: float) -> tuple[Cost
         [
             *(sys.executable, "-m", "ktune", f"--state-dir={paths.state}", "watch", str(policy)),
             *("--netns", scope.ref.netns, "--profile", str(profile)),
-            *("--interval", "10s", "--holdback-every", "10h", "--quiet"),
+            *("--interval", "10s", "--holdback-every", "10h", "--quiet", "--yes"),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
