@@ -78,6 +78,13 @@ RUNS = (
         "iops read.iops write.iops write.clat_p99 sync.latency_mean latency_mean",
     ),
     Run(
+        "fio-data-sync",
+        "fio",
+        "fio",
+        (*_FIO, "--io_size=256k", "--rw=randwrite", "--fdatasync=1", "--lat_percentiles=1"),
+        "write.iops sync.ios sync.latency_mean sync.latency_p99",
+    ),
+    Run(
         "fio-paced",
         "fio",
         "fio",

@@ -24,6 +24,7 @@ SAID: dict[str, dict[str, float]] = {
     | {"bandwidth": 54471480, "read.iops": 13298.701299, "ios": 1024},
     "fio-mixed-sync": {"read.iops": 13452.054795, "write.iops": 14602.739726}
     | {"iops": 13452.054795 + 14602.739726, "write.clat_p99": 55552},
+    "fio-data-sync": {"sync.ios": 63, "sync.latency_p99": 6193152, "write.iops": 524.590164},
     "pgbench": {"tps": 3040.271435, "transactions": 1000, "latency_mean": 1.316, "failed": 0}
     | {"connection_time": 8.949},
     "pgbench-rate": {"transactions": 500, "lag_mean": 0.154, "skipped": 0},
