@@ -1,0 +1,1 @@
+"""Real workloads measured all over their search space, and simulators that replay them."""
