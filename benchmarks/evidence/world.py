@@ -22,7 +22,7 @@ from benchmarks.evidence.noise import Stream
 from ktune.catalog.catalog import load_catalog
 from ktune.kernel.values import Value
 from ktune.measure.scope import EphemeralScope
-from ktune.measure.window import Poll, Validity, WindowResult
+from ktune.measure.window import Poll, Validity, WindowResult, WindowSource
 from ktune.modes.settings import Overrides, Settings, settings_of
 from ktune.modes.stage import lease_tunable
 from ktune.modes.tuning import Tuning
@@ -168,13 +168,22 @@ class World:
         search_only: bool = False,
     ) -> Session:
         """A new study; its seed drives sampler and coin."""
-        lease = self._current_lease()
-        settings = settings_of(self.plan.profile, Overrides(seed=seed), drawn_seed=0)
+        lease = self.lease()
+        source = NoisySource(lease, stream, effects, order_effect)
+        tuning, study, settings = self.tuning(
+            Overrides(seed=seed), lease, source, search_only=search_only
+        )
+        return Session(tuning, study, source, settings)
+
+    def tuning(
+        self, overrides: Overrides, lease: Lease, source: WindowSource, *, search_only: bool = False
+    ) -> tuple[Tuning, Study, Settings]:
+        """A tuning of the world's profile with windows of any source, ready to run."""
+        settings = settings_of(self.plan.profile, overrides, drawn_seed=0)
         study = Study.create(
             self._paths,
             StudyManifest(id="", profile_name="simulated", created_at="", seed=settings.seed),
         )
-        source = NoisySource(lease, stream, effects, order_effect)
         tuning = Tuning(
             self.plan,
             study,
@@ -184,7 +193,7 @@ class World:
             observe=_quiet,
             search_only=search_only,
         )
-        return Session(tuning, study, source, settings)
+        return tuning, study, settings
 
     def forget(self, session: Session) -> None:
         """Its study is not kept: the result is in the benchmark's own file."""
@@ -201,8 +210,9 @@ class World:
         self.forget(session)
         return proof, windows
 
-    def _current_lease(self) -> Lease:
-        if self._lease is None or self._opened_for >= BATCH:
+    def lease(self, batch: int = BATCH) -> Lease:
+        """The one that is open; a new one where it has served for `batch` sessions."""
+        if self._lease is None or self._opened_for >= batch:
             self._leases.close()
             self._lease = self._leases.enter_context(
                 open_lease(

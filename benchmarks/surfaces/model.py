@@ -116,8 +116,14 @@ class Surface:
         """Why a candidate there fails; empty where it does not: as the nearest measured point."""
         if not self._failing:
             return ""
-        near = min([*self._failing, *self._settings], key=lambda other: self._gap(setting, other))
-        return self._failing.get(near, "")
+        failing = list(self._failing)
+        columns = list(zip(*failing, strict=True))
+        squares = np.zeros(len(failing))
+        for i, axis in enumerate(self.axes):
+            gaps = _gaps(_codes(axis, [setting[i]]), _codes(axis, columns[i]))
+            squares += self.weights[i] * gaps[0] ** 2
+        near = int(np.argmin(squares))
+        return self._failing[failing[near]] if squares[near] < self._squares(setting).min() else ""
 
     def stream(self, seed: int) -> Iterator[float]:
         """Standardised deviations for one run after the other, endless."""
