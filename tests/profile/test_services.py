@@ -62,6 +62,21 @@ def test_a_port_may_be_a_variable_itself(facts: HostFacts) -> None:
     assert servers(made)["redis"].port == 16400
 
 
+def test_an_nginx_hands_on_to_one_that_listens_before_it(facts: HostFacts) -> None:
+    files = "{kind: nginx, name: files, port: 18081}"
+    front = "{kind: nginx, name: front, upstream: files}"
+    assert len(profile(f"{files}, {front}", facts).services) == 2
+    for wrong_ones, said in (
+        (f"{front}, {files}", "no nginx 'files' with a `port` before this one"),
+        (f"{{kind: nginx, name: files}}, {front}", "with a `port`"),
+        (f"{{kind: redis, name: files, port: 18081}}, {front}", "no nginx 'files'"),
+        (files.replace("}", ", upstream: files}"), "no nginx 'files'"),
+        (f"{files}, {front.replace('}', ', size: 1K}')}", "has no files of its own"),
+    ):
+        with pytest.raises(ProfileError, match=said):
+            profile(wrong_ones, facts)
+
+
 def test_two_profiles_do_not_share_a_folder() -> None:
     assert place_of("/st", "one", "db") != place_of("/st", "two", "db")
     assert len(place_of("/st", "p" * 64, "s" * 20).folder) < 60

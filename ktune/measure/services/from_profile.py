@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def _setup(
         programs = find_programs(service.kind, service.version)
     except NoPrograms as problem:
         raise RefusedError(f"service {service.name}: {problem}") from problem
-    kind = _kind(service)
+    kind = _kind(service, servers(profile))
     facts = kind.made_of()
     if facts:
         facts = {**facts, "version": programs.version, "uid": account.uid}
@@ -123,14 +123,15 @@ def _client(profile: Profile) -> Account:
     return account_for(profile.workload.user if profile.workload else None)
 
 
-def _kind(service: ProgramService) -> Kind:
+def _kind(service: ProgramService, others: Mapping[str, ProgramService]) -> Kind:
     match service:
         case PostgresqlService():
             return Postgresql(service)
         case RedisService():
             return Redis(service)
         case NginxService():
-            return Nginx(service)
+            behind = others[service.upstream].port if service.upstream else None
+            return Nginx(service, behind)
         case MemcachedService():
             return Memcached(service)
     raise RefusedError(f"services of kind {service.kind!r} can't be started")

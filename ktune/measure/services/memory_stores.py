@@ -15,7 +15,8 @@ _CONNECTIONS = "4096"
 
 @dataclass(frozen=True)
 class Redis:
-    """`Kind`. It starts from a dump and writes none: no fork of it disturbs a window."""
+    """`Kind`. It starts from a dump, or an append-only file, and writes no dump and no such file anew
+    by itself: no fork that nobody asked for disturbs a window."""
 
     service: RedisService
     gentle: int = signal.SIGTERM
@@ -27,18 +28,31 @@ class Redis:
             *("--port", str(ground.port or 0), "--bind", LOOPBACK),
             *("--unixsocket", ground.place.socket("redis"), "--unixsocketperm", "777"),
             *("--dir", ground.place.data, "--dbfilename", "dump.rdb"),
-            *("--save", "", "--appendonly", "no"),
+            *("--save", "", *self._append_only()),
             *("--daemonize", "no", "--supervised", "no", "--logfile", ""),
         )
 
     def made_of(self) -> Mapping[str, str | int]:
         if not self.service.keys:
             return {}
-        return {"keys": self.service.keys, "value": self.service.value}
+        facts: dict[str, str | int] = {"keys": self.service.keys, "value": self.service.value}
+        return {**facts, "append_only": "yes"} if self._appends else facts
 
     def make(self, ground: Ground, hands: Hands) -> None:
+        """With an append-only file it reads no dump when it starts: that file has the keys then."""
+        save = () if self._appends else ("--save", "1")
         with hands.serving():
-            hands.fill(*_filling(ground, self.service), "--save", "1", timeout_s=3600)
+            hands.fill(*_filling(ground, self.service), *save, timeout_s=3600)
+
+    @property
+    def _appends(self) -> bool:
+        return self.service.append_only != "off"
+
+    def _append_only(self) -> tuple[str, ...]:
+        if not self._appends:
+            return ("--appendonly", "no")
+        words = ("--appendonly", "yes", "--appendfsync", self.service.append_only)
+        return (*words, "--auto-aof-rewrite-percentage", "0")
 
     def settle(self, ground: Ground) -> Mapping[str, str]:
         return {}

@@ -1,4 +1,4 @@
-"""An nginx of the run's own that serves files."""
+"""An nginx of the run's own that serves files, or hands requests on to one that does."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 @dataclass(frozen=True)
 class Nginx:
-    """`Kind`."""
+    """`Kind`. `behind`: the port of the nginx that it hands requests on to; None: it has files."""
 
     service: NginxService
+    behind: int | None = None
     gentle: int = signal.SIGQUIT
     """Graceful shutdown."""
     quick: int = signal.SIGTERM
@@ -35,6 +36,8 @@ class Nginx:
         return (*words, "-e", "stderr") if knows else words
 
     def made_of(self) -> Mapping[str, str | int]:
+        if self.behind is not None:
+            return {}
         return {"files": self.service.files, "size": self.service.size}
 
     def make(self, ground: Ground, hands: Hands) -> None:
@@ -65,11 +68,16 @@ class Nginx:
             "  server {\n"
             f"    listen unix:{ground.place.socket('nginx')};\n"
             f"{port}"
-            f"    root {data}/www;\n"
+            f"    {self._content(data)}\n"
             "  }\n"
             "}\n"
         )
         return {"nginx.conf": text}
+
+    def _content(self, data: str) -> str:
+        if self.behind is None:
+            return f"root {data}/www;"
+        return f"location / {{ proxy_pass http://{LOOPBACK}:{self.behind}; }}"
 
     def ready(self, ground: Ground, hands: Hands) -> bool:
         path = ground.place.socket("nginx")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ktune.profile.cpus import OTHERS
 from ktune.profile.errors import Problem, did_you_mean, shown
 from ktune.profile.model import Profile
-from ktune.profile.services.programs import PostgresqlService, ProgramService
+from ktune.profile.services.programs import NginxService, PostgresqlService, ProgramService
 from ktune.profile.workload import Renewal, ServiceAction, ServiceReset, Workload
 
 _RESTART_RENEWS = (Renewal.NEW_SOCKET, Renewal.NEW_OPEN, Renewal.NEW_PROCESS)
@@ -45,11 +45,28 @@ def check_services(profile: Profile) -> Iterator[Problem]:
                 profile.where("services", index, "port"),
                 f"services: two services want port {item.port}",
             )
+        if isinstance(item, NginxService) and item.upstream is not None:
+            yield from _upstream(profile, index, item.upstream)
         seen.add(item.name)
         ports.update([item.port] if item.port is not None else [])
     if profile.workload is not None:
         yield from _resets(profile, profile.workload)
         yield from _others(profile, profile.workload)
+
+
+def _upstream(profile: Profile, index: int, name: str) -> Iterator[Problem]:
+    """What is asked must be there before who asks, and listen where a proxy reaches it."""
+    before = {
+        item.name: item
+        for item in profile.services[:index]
+        if isinstance(item, NginxService) and item.port is not None
+    }
+    if name not in before:
+        yield Problem(
+            profile.where("services", index, "upstream"),
+            f"services: no nginx {shown(name)} with a `port` before this one"
+            + did_you_mean(name, before),
+        )
 
 
 def _resets(profile: Profile, workload: Workload) -> Iterator[Problem]:

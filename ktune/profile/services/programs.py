@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, Strict, model_validator
 
 from ktune.profile.cpus import Cpus
-from ktune.profile.fields import Model, Size, Text, VersionExpression, Whole
+from ktune.profile.fields import Model, Size, Text, VersionExpression, Whole, wrong
 
 SERVICE_NAME = r"^[a-z][a-z0-9_-]*$"
 MAX_NAME = 20
@@ -82,11 +82,17 @@ class PostgresqlService(ProgramService):
 
 
 class RedisService(ProgramService):
-    """A Redis server that keeps nothing on disk."""
+    """A Redis server that keeps nothing on disk, or an append-only file."""
 
     tags: ClassVar[frozenset[str]] = frozenset({"redis"})
     kind: Literal["redis"] = Field(
-        description="A Redis server of the run's own, without persistence.", examples=["redis"]
+        description="A Redis server of the run's own.", examples=["redis"]
+    )
+    append_only: Literal["off", "everysec", "always"] = Field(
+        default="off",
+        description="Whether it keeps an append-only file, and when it has that written: once a "
+        "second or before each answer.",
+        examples=["everysec"],
     )
     keys: Whole = Field(
         default=0,
@@ -102,11 +108,15 @@ class RedisService(ProgramService):
 
 
 class NginxService(ProgramService):
-    """An nginx that serves files."""
+    """An nginx that serves files, or hands requests on to one that does."""
 
     tags: ClassVar[frozenset[str]] = frozenset({"nginx"})
-    kind: Literal["nginx"] = Field(
-        description="An nginx of the run's own that serves files.", examples=["nginx"]
+    kind: Literal["nginx"] = Field(description="An nginx of the run's own.", examples=["nginx"])
+    upstream: ServiceName | None = Field(
+        default=None,
+        description="Another nginx of the profile, listed before and with a port, to which it "
+        "hands all requests on instead of serving files.",
+        examples=["files"],
     )
     workers: Whole = Field(
         default=1, ge=1, le=1024, description="Worker processes.", examples=[1, 4]
@@ -125,6 +135,13 @@ class NginxService(ProgramService):
         description="Bytes of each file.",
         examples=["16K"],
     )
+
+    @model_validator(mode="after")
+    def _serves_or_hands_on(self) -> NginxService:
+        for key in ("files", "size"):
+            if self.upstream is not None and key in self.model_fields_set:
+                raise wrong("one with an `upstream` has no files of its own", at=(key,), key=True)
+        return self
 
 
 class MemcachedService(ProgramService):

@@ -96,6 +96,36 @@ def test_restart_keeps_the_data_and_restore_brings_the_template_back(kind: str, 
         assert not set(before) & set(after)
 
 
+@pytest.mark.parametrize("when", ["everysec", pytest.param("always", marks=pytest.mark.full)])
+def test_a_redis_with_an_append_only_file_keeps_what_it_was_told(when: str, bed: Bed) -> None:
+    need("redis")
+    tell = 'redis-cli -s "${services.srv.socket}"'
+    policy = f"{tell} config get appendfsync | grep -q {when}"
+    once = f"{policy} && {tell} set told it >/dev/null && {ASKED['redis']}"
+    service = f"kind: redis, keys: 400, append_only: {when}"
+    for reset, counted in (("restart", 401), ("restore", 401)):
+        ask = once if reset == "restore" else f"{ASKED['redis']}; {tell} set told it >/dev/null"
+        profile = bed.profile(service, ask, more=f"reset: [{{{reset}: srv}}]")
+        with bed.source(profile) as source:
+            first, again = source.run(nothing), source.run(nothing)
+        assert (first.reason, again.reason) == ("", "")
+        assert again.metrics["x"] == counted
+        assert first.metrics["x"] == (400 if reset == "restart" else counted)
+
+
+def test_an_nginx_in_front_of_another_serves_its_files(bed: Bed) -> None:
+    need("nginx")
+    files = "kind: nginx, files: 2, size: 1K, port: 18093}, {name: front, kind: nginx"
+    front = f"{files}, upstream: srv, port: 18094"
+    ask = "curl -sf ${services.front.url}/1.bin | wc -c | sed s/^/x=/"
+    down = "curl -s -o /dev/null -w x=%{http_code} ${services.front.url}/9.bin"
+    for command, said in ((ask, 1024), (down, 404)):
+        with EphemeralScope() as scope, bed.source(bed.profile(front, command), scope.ref) as one:
+            result = one.run(nothing)
+            assert (result.reason, result.metrics.get("x")) == ("", said)
+            assert len(servers(one)) == 4  # a master and a worker each
+
+
 def test_the_data_belong_to_the_servers_user_and_nobody_may_look_into_the_state_folder(
     bed: Bed, root: None
 ) -> None:
