@@ -15,8 +15,8 @@ _CONNECTIONS = "4096"
 
 @dataclass(frozen=True)
 class Redis:
-    """`Kind`. It starts from a dump, or an append-only file, and writes no dump and no such file anew
-    by itself: no fork that nobody asked for disturbs a window."""
+    """`Kind`. It starts from a dump or an append-only file, and writes neither anew by itself: no
+    fork that nobody asked for disturbs a window."""
 
     service: RedisService
     gentle: int = signal.SIGTERM
