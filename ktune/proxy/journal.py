@@ -15,7 +15,7 @@ import json
 import os
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -127,10 +127,21 @@ def intent_record(targets: dict[str, Value], why: str) -> Json:
     }
 
 
-def schedule_record(candidate_first: Sequence[bool], window_s: float) -> Json:
-    """The kernel switches from here on, by these coins; none: no more."""
-    coins = "".join("1" if first else "0" for first in candidate_first)
-    return {"type": "schedule", "coins": coins, "window_s": window_s}
+def schedule_record(
+    values: Mapping[str, Value],
+    candidate_first: Sequence[bool] = (),
+    window_s: float = 0.0,
+    why: str = "",
+) -> Json:
+    """The kernel switches from here on between the originals and `values`, by these coins; none:
+    no more."""
+    return {
+        "type": "schedule",
+        "why": why,
+        "coins": "".join("1" if first else "0" for first in candidate_first),
+        "window_s": window_s,
+        "values": {key: value_to_json(value) for key, value in values.items()},
+    }
 
 
 def tree_record(values: dict[str, list[Value]]) -> Json:
@@ -273,6 +284,13 @@ def _replay(state: JournalState, record: Json, allowlist: Allowlist) -> None:
             state.held[record["key"]].foreign = True
         case "schedule":
             state.scheduled = len(record["coins"])
+            for item in state.held.values():
+                item.also = ()
+            for key, raw in record.get("values", {}).items():
+                item = state.held[key]
+                item.also = (value_from_json(item.tunable.type, raw),)
+                if key not in state.written:
+                    state.written.append(key)
         case "proxy":
             state.standing = Standing.from_json(record["standing"])
         case "committed":

@@ -73,13 +73,16 @@ def verdicts(held: Mapping[str, Held], live: Mapping[str, Value | None]) -> dict
     """Decide for a set.
 
     A write between its intent and its read-back may have dragged other knobs along: these are as
-    unsure as itself. One foreign member of an either-or pair keeps the whole pair: writing the
-    other member would zero the foreign one. What a restored knob resets or moves must be written
-    again after it, also when it is at its original now, or went away meanwhile (the settings of
-    an I/O scheduler).
+    unsure as itself, and so is what hangs on a knob that the kernel switched for us and left
+    there. One foreign member of an either-or pair keeps the whole pair: writing the other member
+    would zero the foreign one. What a restored knob resets or moves must be written again after it,
+    also when it is at its original now, or went away meanwhile (the settings of an I/O scheduler).
     """
     intents = {key for key, item in held.items() if item.pending}
-    unsure = intents | dragged_along(intents, held)
+    switched = {
+        key for key, item in held.items() if live.get(key) in set(item.also) - {item.original}
+    }
+    unsure = intents | dragged_along(intents | switched, held)
     decided = {
         key: verdict(item, live.get(key), pending=key in unsure) for key, item in held.items()
     }

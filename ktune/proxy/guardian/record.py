@@ -6,7 +6,7 @@ What has to be on disk before the kernel is written to is waited for. Standard l
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from ktune.kernel.namespaces import boot_id, netns_cookie
@@ -78,9 +78,15 @@ class LeaseRecord:
         """What will be written, before it is."""
         self._on_disk(intent_record(targets, why))
 
-    def schedule(self, coins: Sequence[bool], window_s: float) -> None:
-        """Tossed before it begins; no coins: it is over."""
-        self._append(schedule_record(coins, window_s))
+    def schedule(
+        self, values: Mapping[str, Value], coins: Sequence[bool], window_s: float, why: str
+    ) -> None:
+        """Between what and by which coins the kernel switches, before it can."""
+        self._on_disk(schedule_record(values, coins, window_s, why))
+
+    def schedule_over(self) -> None:
+        """What is in force is on record before."""
+        self._append(schedule_record({}))
 
     def tree(self, values: dict[str, list[Value]]) -> None:
         """What the kernel may put in force by itself, before it can."""

@@ -18,6 +18,7 @@ from ktune.proxy.guardian.guarding import LeaseGuard
 from ktune.proxy.guardian.knob_set import KnobSet
 from ktune.proxy.guardian.record import LeaseRecord, WaitDurable
 from ktune.proxy.guardian.scheduling import CantSchedule, Look, Scheduling
+from ktune.proxy.guardian.witness import Witness
 from ktune.proxy.journal_writer import JournalWriter
 from ktune.proxy.model import (
     ApplyReport,
@@ -64,9 +65,11 @@ class Session:
         self._knobs = KnobSet(allowlist, in_namespace=namespace[0] is not None)
         self._limits, self._held = self._knobs.limits, self._knobs.held
         self._written: list[str] = []
-        self._heard: set[str] = set()
         self._schedule = Scheduling(self._module)
         self._tree = Following(self._module)
+        self._witness = Witness(
+            self._knobs, self._record, self._guard, self._module, look=self._look, read=self._read
+        )
         self.deadline_s: float | None = None
         self.finished = False
 
@@ -98,7 +101,7 @@ class Session:
         targets = self._knobs.targets(request["assignment"])
         lease_s = self._lease_seconds(request)
         live: dict[str, Value | None] = {}
-        foreign = self._witness_foreign(live)
+        foreign = self._witness.look_at_all(live)
         named = request["assignment"]
         wanted = without_foreign(targets, self._held)
         self._lasts(lease_s)
@@ -156,13 +159,12 @@ class Session:
         except CantSchedule as why:
             return {"refused": str(why)}
         self._lasts(lease_s)
-        self._record.schedule(coins, window_s)
-        self._record_intent(differing, str(request.get("why", "")))
+        self._record.schedule(differing, coins, window_s, str(request.get("why", "")))
+        self._written += [key for key in differing if key not in self._written]
         try:
             self._schedule.start(differing, self._held, coins, window_s)
         except CantSchedule as why:
-            self._record.schedule([], window_s)
-            self._acknowledge_all(differing, {})
+            self._record.schedule_over()
             return {"refused": str(why)}
         return {"refused": ""}
 
@@ -176,7 +178,7 @@ class Session:
             looks = self._schedule.end(self._limits)
             ours = {key: look for key, look in looks.items() if not self._held[key].foreign}
             self._observe({key: look.expected for key, look in ours.items()}, wrote=None)
-            self._record.schedule([], 0.0)
+            self._record.schedule_over()
         return {}
 
     def tree_start(self, request: Json) -> Json:
@@ -228,7 +230,7 @@ class Session:
 
     def check(self, _: Json) -> Json:
         """Live values against what was last observed."""
-        return {"foreign": [item.to_json() for item in self._witness_foreign({})]}
+        return {"foreign": [item.to_json() for item in self._witness.look_at_all({})]}
 
     def read(self, _: Json) -> Json:
         """Live values of the set and of everything coupled."""
@@ -255,8 +257,7 @@ class Session:
         """Restore now; records after. Never blocks on the disk."""
         if self.finished or self.journal is None:
             return RestoreReport()
-        for key in self._heard:  # whoever put our value back has left the knob to us
-            self._held[key].foreign = not self._is_ours(key)
+        self._witness.judge_again()
         report = self._module.restore(self._held, written=self._written)
         if report is None:
             report = restore(self._held, self._access, written=self._written)
@@ -302,7 +303,10 @@ class Session:
 
     def _live(self, key: str, known: Mapping[str, Value | None]) -> Value | None:
         """What was just read, else a fresh look."""
-        return known[key] if key in known else self._access.read(self._held[key].tunable)
+        return known[key] if key in known else self._read(key)
+
+    def _read(self, key: str) -> Value | None:
+        return self._access.read(self._held[key].tunable)
 
     def _lasts(self, lease_s: float) -> None:
         """The guardian's deadline; the kernel's is later where its tree may go on alone."""
@@ -338,12 +342,12 @@ class Session:
         for key, found in self._tree.all_seen().items():
             held = self._held[key]
             if found.foreign and not held.foreign:
-                self._foreign(ForeignWrite(key, found.expected, found.live), kept=True)
+                self._witness.note(ForeignWrite(key, found.expected, found.live), kept=True)
             elif not held.foreign and held.expected != found.expected:
                 seen[key] = found.expected
         if seen:
             self._observe(seen, wrote=None)
-        self._witness_foreign({})
+        self._witness.look_at_all({})
 
     def _acknowledge(self, result: WriteResult) -> None:
         """After one write: what it and its coupled knobs read now. A knob that hangs together
@@ -355,7 +359,7 @@ class Session:
             return
         seen: dict[str, Value | None] = {result.key: result.observed}
         for key in self._knobs.companions(result.key):
-            seen[key] = self._access.read(self._held[key].tunable)
+            seen[key] = self._read(key)
         self._observe(seen, wrote=result.key)
 
     def _acknowledge_all(self, targets: Iterable[str], known: Mapping[str, Value | None]) -> None:
@@ -371,55 +375,14 @@ class Session:
                     self._held[key].pending = False
         self._record.observed(seen, wrote=wrote)
 
-    def _witness_foreign(self, seen: dict[str, Value | None]) -> tuple[ForeignWrite, ...]:
-        """Knobs of the set, and partners that a write of ours would zero, that somebody else
-        wrote since we last looked; each is told once. Puts what it reads into `seen`."""
-        found = self.heard()
-        for key in [*self._limits, *sorted(self._knobs.partners - self._limits.keys())]:
-            item = self._held[key]
-            if item.foreign or item.kernel_moves:
-                continue
-            look = self._look(key)
-            if look is None:
-                live = self._access.read(item.tunable)
-            else:
-                item.observed, live = look.expected, look.live
-            seen[key] = live
-            kept = look is not None and look.foreign
-            if live is not None and (kept or live != item.expected):
-                found.append(self._foreign(ForeignWrite(key, item.expected, live), kept=kept))
-        return tuple(found)
-
     def heard(self) -> list[ForeignWrite]:
         """What the guard has told of others' writes; each knob is told once, here or there."""
-        for key in self._limits if self._guard.wake_fd is not None else ():
-            if look := self._look(key):  # what the kernel has put there meanwhile is ours
-                self._held[key].observed = look.expected
-        told = self._guard.heard(self._held, lambda key: self._access.read(self._held[key].tunable))
-        self._heard |= {item.key for item in told}
-        return [self._foreign(item) for item in told]
+        return self._witness.heard()
 
     def bind(self, request: Json) -> Json:
         """The guard's limits hold for the run's workload, too."""
         self._guard.bind(str(request["cgroup"]))
         return {}
-
-    def _foreign(self, write: ForeignWrite, *, kept: bool = False) -> ForeignWrite:
-        """On record. A value that is ours again already leaves the knob ours, unless the kernel
-        has `kept` it."""
-        held = self._held[write.key]
-        held.foreign = kept or not self._is_ours(write.key)
-        if held.foreign:
-            self._module.keep(write.key)
-        self._record.foreign(write, passing=not held.foreign)
-        return write
-
-    def _is_ours(self, key: str) -> bool:
-        """What is in force is what we, or the kernel for us, have put there."""
-        look, held = self._look(key), self._held[key]
-        if look is not None:
-            return look.live == look.expected
-        return self._access.read(held.tunable) == held.expected
 
     def _look(self, key: str) -> Look | None:
         """Where the kernel switches by itself: what is in force, and what should be."""

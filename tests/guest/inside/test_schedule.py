@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,7 @@ from tests.guest.inside.module_rig import (
     BACK_RATIO,
     LONG_S,
     SWAPPINESS,
+    TRACING,
     live,
     needs_module,
     write,
@@ -30,6 +33,8 @@ from tests.proxy.rig import Paths, lease, wait_until
 pytestmark = needs_module
 ORIGINAL, CANDIDATE = 60, 17
 WINDOW_S = 0.4
+ROUNDED_NS = 1000
+"""The trace tells microseconds."""
 
 
 @pytest.fixture
@@ -69,6 +74,41 @@ def test_the_kernel_switches_by_the_coins_and_ends_at_the_originals(held: Lease)
         assert stamp.ended_ns - stamp.begun_ns >= WINDOW_S * 1e9
         assert not (stamp.failed or stamp.cut)
     wait_until(lambda: live(SWAPPINESS) == ORIGINAL)
+
+
+@pytest.fixture
+def trace() -> Iterator[Path]:
+    """The kernel's trace of our writes, by the clock of the stamps."""
+    clock = TRACING / "trace_clock"
+    clock.write_text("boot")
+    (TRACING / "trace").write_text("")
+    (TRACING / "events/ktune/ktune_apply/enable").write_text("1")
+    yield TRACING / "trace"
+    (TRACING / "events/ktune/ktune_apply/enable").write_text("0")
+    clock.write_text("local")
+
+
+def test_no_switch_lies_within_a_stamped_window(held: Lease, trace: Path) -> None:
+    """A witness of its own: when the kernel wrote, by its trace points."""
+    assert begin(held, [True, False, False]) == ""
+    windows = over(held).windows
+    wait_until(lambda: len(switches(trace)) == len(windows) + 1)
+    told = switches(trace)
+    assert [value for _, value in told] == [
+        *(str(CANDIDATE if stamp.candidate else ORIGINAL) for stamp in windows),
+        str(ORIGINAL),
+    ]
+    for number, stamp in enumerate(windows):
+        assert told[number][0] - ROUNDED_NS <= stamp.begun_ns
+        assert stamp.ended_ns <= told[number + 1][0] + ROUNDED_NS
+
+
+def switches(trace: Path) -> list[tuple[int, str]]:
+    """When the kernel had put which value in force; nanoseconds of CLOCK_BOOTTIME."""
+    found = re.findall(
+        rf' (\d+)\.(\d{{6}}): ktune_apply: .* knob={SWAPPINESS} .* after="(\d+)"', trace.read_text()
+    )
+    return [(int(s) * 1_000_000_000 + int(us) * 1000, value) for s, us, value in found]
 
 
 def test_an_apply_ends_it_and_is_an_ordinary_switch_again(held: Lease) -> None:
@@ -135,13 +175,56 @@ def test_the_guardians_death_brings_the_originals_and_its_journal_nothing_else(
     assert begin(held, [True, True], 30) == ""
     in_window(held, 0)
     state = load(held.journal, load_allowlist(), owner_uid=os.geteuid())
-    assert (state.scheduled, state.held[SWAPPINESS].pending) == (2, True)
+    assert (state.scheduled, state.held[SWAPPINESS].also) == (2, (CANDIDATE,))
+    assert not state.held[SWAPPINESS].pending
     os.kill(held.guardian_pid, signal.SIGKILL)
     wait_until(lambda: live(SWAPPINESS) == ORIGINAL)
     with pytest.raises(LeaseLost, match="every knob is back"):
         held.check()
     report = recover_one(held.journal).report
     assert report is None or not report.restored
+
+
+@pytest.mark.parametrize("when", ["under the schedule", "after the kernel's restore"])
+def test_when_both_have_died_a_foreign_value_outlives_recover(held: Lease, when: str) -> None:
+    assert begin(held, [True, True], 30) == ""
+    in_window(held, 0)
+    os.kill(held.guardian_pid, signal.SIGSTOP)  # it must not hear of it: nothing is on record
+    if when == "under the schedule":
+        write(SWAPPINESS, "44")
+    os.kill(held.guardian_pid, signal.SIGKILL)
+    wait_until(lambda: modes.shown("sessions") == "0")
+    if when == "after the kernel's restore":
+        assert live(SWAPPINESS) == ORIGINAL
+        write(SWAPPINESS, "44")
+    assert live(SWAPPINESS) == 44
+    report = recover_one(held.journal).report
+    assert report is not None
+    assert live(SWAPPINESS) == 44
+    assert [item.key for item in report.foreign] == [SWAPPINESS]
+    assert not report.restored
+    with pytest.raises(LeaseLost):
+        held.check()
+    write(SWAPPINESS, str(ORIGINAL))
+
+
+def test_recover_puts_back_what_the_kernel_could_not(held: Lease) -> None:
+    """Values of the schedule that are found in force are ours, a zeroed partner too."""
+    ratio = live(BACK_RATIO)
+    assert begin(held, [True, True], 30, **{BACK_BYTES: 1 << 24}) == ""
+    in_window(held, 0)
+    os.kill(held.guardian_pid, signal.SIGKILL)
+    wait_until(lambda: modes.shown("sessions") == "0")
+    assert (live(SWAPPINESS), live(BACK_RATIO)) == (ORIGINAL, ratio)
+    write(SWAPPINESS, str(CANDIDATE))
+    write(BACK_BYTES, str(1 << 24))
+    assert live(BACK_RATIO) == 0
+    report = recover_one(held.journal).report
+    assert report is not None
+    assert not report.foreign
+    assert (live(SWAPPINESS), live(BACK_RATIO), live(BACK_BYTES)) == (ORIGINAL, ratio, 0)
+    with pytest.raises(LeaseLost):
+        held.check()
 
 
 def test_what_can_not_be_had_is_said(paths: Paths) -> None:
