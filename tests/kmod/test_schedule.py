@@ -8,18 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ktune.proxy.module.modes import packed_schedule
 from tests.kmod.core import RawSchedule, Schedule, ScheduleFault, Stamp, Stamped, Turn
 
 MS = 1_000_000
 
 
 def raw_schedule(coins: list[bool], window_ms: int = 100) -> RawSchedule:
-    """A pair for each coin: True begins with the candidate."""
-    raw = RawSchedule(1, 2 * len(coins), window_ms, 1)
-    for pair, first in enumerate(coins):
-        window = 2 * pair + (0 if first else 1)
-        raw.bits[window // 64] |= 1 << window % 64
-    return raw
+    """As the guardian hands it over. A pair for each coin: True begins with the candidate."""
+    return RawSchedule.from_buffer_copy(packed_schedule(coins, window_ms / 1000, 1))
 
 
 def taken(lib: c.CDLL, raw: RawSchedule) -> Schedule:
@@ -38,6 +35,7 @@ def test_each_arm_gets_its_windows_however_late_the_timer_is(
     schedule = taken(lib, raw_schedule(coins))
     stamps = (Stamp * len(coins * 2))()
     now, order = 7 * MS, []
+    in_force: list[tuple[int, int]] = []  # from the end of a switch to the begin of the next
     late = iter(delays)
     while (turn := Turn(lib.schedule_turn(c.byref(schedule), stamps, now))) != Turn.OVER:
         if turn == Turn.WAIT:
@@ -45,13 +43,17 @@ def test_each_arm_gets_its_windows_however_late_the_timer_is(
             now = schedule.due_ns + delay
             continue
         order.append(stamps[schedule.window].arm)
+        asked = now
         now += next(late, (0, 0))[1]
         lib.schedule_began(c.byref(schedule), stamps, now, False)
+        in_force.append((now, asked))
     assert order == [arm for first in coins for arm in ((1, 0) if first else (0, 1))]
+    nexts = [asked for _, asked in in_force[1:]] + [now]
     for number, stamp in enumerate(stamps):
         length = stamp.ended_ns - stamp.begun_ns
         assert stamp.window == number
-        assert stamp.asked_ns <= stamp.begun_ns
+        assert (stamp.begun_ns, stamp.asked_ns) == in_force[number], "no switch lies in a window"
+        assert stamp.ended_ns == nexts[number]
         assert length >= 100 * MS
         assert (Stamped.LATE in Stamped(stamp.flags)) == (length > 110 * MS)
 

@@ -18,10 +18,13 @@ WATCH = "tests/modes/test_watch.py::"
 GUARDING = "tests/modes/test_guarding.py::"
 TUNING = "tests/modes/test_tuning.py::"
 SLOTS = "tests/modes/test_slots.py::"
+SCHEDULE = "tests/kmod/test_schedule.py::"
 SEVERAL = "tests/modes/test_several_objectives.py::"
 GUARD = "tests/proxy/test_guard.py::"
 GUARDED = "tests/proxy/test_guarded_lease.py::"
 GUARDED_RUN = "tests/faults/test_guard_in_a_run.py::"
+EACH_ARM = "test_each_arm_gets_its_windows_however_late_the_timer_is"
+FAILED_SWITCH = "test_a_failed_switch_ends_the_schedule"
 GUARD_SOURCE = "ktune/kernel/bpf/programs/guard.bpf.h"
 """Its objects are compiled anew in the copy."""
 
@@ -110,7 +113,7 @@ MUTATIONS = (
         edits=(
             Edit(
                 "ktune/proxy/planner.py",
-                "    unsure = intents | dragged_along(intents, held)\n",
+                "    unsure = intents | dragged_along(intents | switched, held)\n",
                 "    unsure = intents\n",
             ),
         ),
@@ -403,6 +406,84 @@ MUTATIONS = (
         ),
         kills=(SLOTS + "test_a_switch_before_the_windows_end_voids_it_however_short",),
         survivors=(SLOTS + "test_a_window_begun_at_the_latest_ends_with_its_slot",),
+        slow=True,
+    ),
+    Mutation(
+        name="count a window before its side has settled",
+        edits=(
+            Edit(
+                "ktune/modes/slots.py",
+                "    if from_ns < pace.settled_ns(stamp):\n",
+                "    if from_ns < stamp.begun_ns:\n",
+            ),
+        ),
+        kills=(SLOTS + "test_a_window_counts_only_within_the_stamps_of_its_own_side",),
+        survivors=(SLOTS + "test_a_switch_before_the_windows_end_voids_it_however_short",),
+        slow=True,
+    ),
+    Mutation(
+        name="the kernel's stamp begins before its switch is done",
+        edits=(
+            Edit(
+                "kmod/kt_schedule.h",
+                "\t\tstamp->begun_ns = now_ns;\n",
+                "\t\tstamp->begun_ns = stamp->asked_ns;\n",
+            ),
+        ),
+        kills=(SCHEDULE + EACH_ARM,),
+        survivors=(SCHEDULE + FAILED_SWITCH,),
+    ),
+    Mutation(
+        name="the kernel's stamp ends when the next switch is done",
+        edits=(
+            Edit(
+                "kmod/kt_schedule.h",
+                "\t\tstamp->begun_ns = now_ns;\n",
+                "\t\tstamp->begun_ns = now_ns;\n"
+                "\t\tif (s->window)\n\t\t\tstamps[s->window - 1].ended_ns = now_ns;\n",
+            ),
+        ),
+        kills=(SCHEDULE + EACH_ARM,),
+        survivors=(SCHEDULE + FAILED_SWITCH,),
+        slow=True,
+    ),
+    Mutation(
+        name="fixed pair order: the kernel's coin with one side",
+        edits=(
+            Edit(
+                "kmod/kt_schedule.h",
+                "\tstamps[s->window].arm = kt_schedule_arm(s->bits, s->window);\n",
+                "\tstamps[s->window].arm = s->window % 2;\n",
+            ),
+        ),
+        kills=(SCHEDULE + EACH_ARM,),
+        survivors=(SCHEDULE + FAILED_SWITCH,),
+        slow=True,
+    ),
+    Mutation(
+        name="the bitmap of coins is read from its other end",
+        edits=(
+            Edit(
+                "kmod/kt_schedule.h",
+                "\treturn bits[window / 64] >> (window % 64) & 1;\n",
+                "\treturn bits[window / 64] >> (63 - window % 64) & 1;\n",
+            ),
+        ),
+        kills=(SCHEDULE + EACH_ARM,),
+        survivors=(SCHEDULE + "test_a_malformed_schedule_is_refused[version-0-1]",),
+        slow=True,
+    ),
+    Mutation(
+        name="the bitmap of coins is written the wrong way round",
+        edits=(
+            Edit(
+                "ktune/proxy/module/modes.py",
+                "        at = 2 * pair + (not first)\n",
+                "        at = 2 * pair + first\n",
+            ),
+        ),
+        kills=(SCHEDULE + EACH_ARM,),
+        survivors=(SCHEDULE + FAILED_SWITCH,),
         slow=True,
     ),
 )

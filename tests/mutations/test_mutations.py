@@ -20,7 +20,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 def planted(mutation: Mutation, folder: Path) -> Path:
     """A copy of the package and its tests with the bug in it."""
-    for name in ("ktune", "tests"):
+    for name in ("ktune", "tests", "kmod"):
         shutil.copytree(REPO / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("profiles", "schemas"):
         (folder / name).symlink_to(REPO / name)

@@ -143,6 +143,11 @@ def start_schedule(
     One coin for each pair: True, and its first window is the candidate's. Raises OSError (EINVAL,
     ENOENT: nothing staged, EBADFD: not in collaboration mode) and ValueError.
     """
+    fcntl.ioctl(device.fd, IOC_SCHEDULE, packed_schedule(candidate_first, window_s, slot))
+
+
+def packed_schedule(candidate_first: Sequence[bool], window_s: float, slot: int) -> bytes:
+    """The struct ktune_schedule. Raises ValueError: no pair, or more than the kernel takes."""
     windows = 2 * len(candidate_first)
     if not 0 < windows <= WINDOWS_MAX:
         raise ValueError(f"a schedule holds 1 to {WINDOWS_MAX // 2} pairs, not {windows // 2}")
@@ -150,8 +155,7 @@ def start_schedule(
     for pair, first in enumerate(candidate_first):
         at = 2 * pair + (not first)
         bits[at // 64] |= 1 << at % 64
-    raw = _SCHEDULE.pack(SCHEDULE_VERSION, windows, round(1000 * window_s), slot, *bits)
-    fcntl.ioctl(device.fd, IOC_SCHEDULE, raw)
+    return _SCHEDULE.pack(SCHEDULE_VERSION, windows, round(1000 * window_s), slot, *bits)
 
 
 def stamps(device: Device, first: int = 0) -> Stamps:
