@@ -3,21 +3,17 @@
  * The state of the mode machine, and who holds it: the session that began to
  * learn or to watch. Decisions are kt_core.h's; this carries them out.
  */
-#include <linux/ktime.h>
 #include <linux/printk.h>
 
-#include "kt_modes.h"
+#include "kt_holder.h"
 
 unsigned int kt_quiet_s;
 atomic64_t kt_modes_count[KT_MODES_COUNTS];
 
-static DEFINE_MUTEX(kt_modes_lock);
-static struct kt_state kt_state = { .conduct = { .max_trips = 3 } };
+/* the state, its holder and what that has at work (kt_modes.h has the order of locks) */
+DEFINE_MUTEX(kt_modes_lock);
+struct kt_state kt_state = { .conduct = { .max_trips = 3 } };
 static const char *kt_reason = "not started";
-static struct kt_session *kt_holder;	/* with a reference */
-static struct kt_loop *kt_loop;		/* the holder's, with a reference */
-static struct kt_loop *kt_past;		/* the last schedule, for its stamps; ditto */
-static bool kt_resting;			/* kt_loop is a tree that is paused */
 
 static void kt_quiet_over(struct work_struct *work);
 static DECLARE_DELAYED_WORK(kt_quiet, kt_quiet_over);
@@ -50,78 +46,7 @@ bool kt_modes_in_emergency(void)
 	return READ_ONCE(kt_state.mode) == KT_EMERGENCY;
 }
 
-struct kt_loop *kt_modes_loop(void)
-{
-	struct kt_loop *loop;
-
-	mutex_lock(&kt_modes_lock);
-	loop = kt_loop;
-	if (loop)
-		kref_get(&loop->ref);
-	mutex_unlock(&kt_modes_lock);
-	return loop;
-}
-
-struct kt_loop *kt_modes_stamps_of(const struct kt_session *s)
-{
-	struct kt_loop *loop;
-
-	mutex_lock(&kt_modes_lock);
-	loop = kt_loop && !kt_loop->is_tree ? kt_loop : kt_past;
-	if (loop && loop->session != s)
-		loop = NULL;
-	if (loop)
-		kref_get(&loop->ref);
-	mutex_unlock(&kt_modes_lock);
-	return loop;
-}
-
-u64 kt_modes_lease_left(void)
-{
-	u64 now = ktime_get_boottime_ns(), left = 0;
-
-	mutex_lock(&kt_modes_lock);
-	if (kt_holder && READ_ONCE(kt_holder->state) == KTUNE_LEASED &&
-	    READ_ONCE(kt_holder->deadline_ns) > now)
-		left = READ_ONCE(kt_holder->deadline_ns) - now;
-	mutex_unlock(&kt_modes_lock);
-	return left;
-}
-
 /* ---- steps ---- */
-
-/* Its session must not outlive its file for the sake of stamps. */
-static void kt_drop_past(void)
-{
-	lockdep_assert_held(&kt_modes_lock);
-	if (kt_past)
-		kt_loop_put(kt_past);
-	kt_past = NULL;
-}
-
-static void kt_drop_loop(void)
-{
-	lockdep_assert_held(&kt_modes_lock);
-	if (!kt_loop)
-		return;
-	kt_loop_stop(kt_loop);
-	kt_drop_past();
-	if (kt_loop->is_tree)
-		kt_loop_put(kt_loop);
-	else
-		kt_past = kt_loop;
-	WRITE_ONCE(kt_loop, NULL);
-	WRITE_ONCE(kt_resting, false);
-}
-
-static void kt_drop_holder(void)
-{
-	lockdep_assert_held(&kt_modes_lock);
-	kt_drop_loop();
-	if (kt_holder)
-		kt_session_put(kt_holder);
-	WRITE_ONCE(kt_holder, NULL);
-}
 
 /* A pair that is void ends a schedule; a tree looks on. */
 static bool kt_ends_loop(u32 commands)
@@ -202,20 +127,6 @@ int kt_modes_idle(void)
 }
 
 /* ---- what the sessions ask and tell ---- */
-
-/* Under s->lock, so without ours: a moment old is good enough. */
-int kt_modes_gate(struct kt_session *s)
-{
-	int err = 0;
-
-	if (kt_modes_in_emergency())
-		err = -EPERM;
-	else if (READ_ONCE(kt_loop) && !READ_ONCE(kt_resting) && READ_ONCE(kt_holder) == s)
-		err = -EBUSY;	/* the schedule or tree switches */
-	if (err)
-		kt_modes_counted(KT_N_GATED);
-	return err;
-}
 
 bool kt_modes_keeps(struct kt_session *s)
 {
@@ -358,88 +269,6 @@ int kt_modes_told(struct kt_session *s, struct ktune_mode *asked)
 	asked->mode = kt_state.mode;
 	asked->trips = kt_state.trips;
 	mutex_unlock(&kt_modes_lock);
-	return err;
-}
-
-int kt_modes_loop_begin(struct kt_session *s, struct kt_loop *loop, enum kt_mode mode)
-{
-	int err = 0;
-
-	mutex_lock(&kt_modes_lock);
-	if (kt_modes_in_emergency())
-		err = -EPERM;
-	else if (s != kt_holder)
-		err = -ESRCH;
-	else if (kt_state.mode != mode)
-		err = -EBADFD;
-	else if (READ_ONCE(s->state) != KTUNE_LEASED)
-		err = -ESTALE;
-	if (!err) {
-		kt_drop_loop();
-		WRITE_ONCE(kt_loop, loop);
-		kt_loop_start(loop);
-	}
-	mutex_unlock(&kt_modes_lock);
-	if (err)
-		kt_loop_put(loop);
-	return err;
-}
-
-/* This session's loop with a reference, or NULL. */
-static struct kt_loop *kt_loop_of(struct kt_session *s)
-{
-	lockdep_assert_held(&kt_modes_lock);
-	if (s != kt_holder || !kt_loop)
-		return NULL;
-	kref_get(&kt_loop->ref);
-	return kt_loop;
-}
-
-int kt_modes_loop_end(struct kt_session *s)
-{
-	struct kt_loop *loop;
-
-	mutex_lock(&kt_modes_lock);
-	loop = kt_loop_of(s);
-	if (loop)
-		kt_drop_loop();
-	mutex_unlock(&kt_modes_lock);
-	if (!loop)
-		return -ESRCH;
-	kt_loop_wait(loop);
-	kt_loop_put(loop);
-	return 0;
-}
-
-static void kt_rest(const struct kt_loop *loop, bool resting)
-{
-	mutex_lock(&kt_modes_lock);
-	if (kt_loop == loop)
-		WRITE_ONCE(kt_resting, resting);
-	mutex_unlock(&kt_modes_lock);
-}
-
-/* The session writes only between: requests are one at a time. */
-int kt_modes_tree_pause(struct kt_session *s, bool pause)
-{
-	struct kt_loop *loop;
-	int err = 0;
-
-	mutex_lock(&kt_modes_lock);
-	loop = kt_loop_of(s);
-	mutex_unlock(&kt_modes_lock);
-	if (!loop)
-		return -ESRCH;
-	if (!loop->is_tree) {
-		err = -EBADFD;
-	} else if (pause) {
-		kt_loop_pause(loop);
-		kt_rest(loop, true);
-	} else {
-		kt_rest(loop, false);
-		kt_loop_resume(loop);
-	}
-	kt_loop_put(loop);
 	return err;
 }
 

@@ -3,6 +3,7 @@
  * What the parts of the modes know of each other.
  *
  *   kt_modes.c     the state, and who holds it
+ *   kt_holder.c    what the holder has at work
  *   kt_request.c   /dev/ktune: modes, schedules and trees
  *   kt_loop.c      a schedule or a tree at work, for one session
  *   kt_counters.c  readings of the kernel's counters
@@ -57,17 +58,6 @@ static inline bool kt_begins(u32 event)
 
 /* An event from user space, whose fields are in range; answers in *@asked. */
 int kt_modes_told(struct kt_session *s, struct ktune_mode *asked);
-/* Start @loop where the session holds @mode; the loop is the callee's, always. */
-int kt_modes_loop_begin(struct kt_session *s, struct kt_loop *loop, enum kt_mode mode);
-int kt_modes_loop_end(struct kt_session *s);
-/* Have the session's tree rest: the session itself may write meanwhile. */
-int kt_modes_tree_pause(struct kt_session *s, bool pause);
-/* The loop under way, with a reference, or NULL. */
-struct kt_loop *kt_modes_loop(void);
-/* This session's last schedule, also one that has ended, with a reference, or NULL. */
-struct kt_loop *kt_modes_stamps_of(const struct kt_session *s);
-/* ns until the holder's lease ends; 0 without one. */
-u64 kt_modes_lease_left(void);
 
 extern unsigned int kt_quiet_s;		/* an emergency ends after it; 0: never */
 
@@ -82,6 +72,20 @@ static inline void kt_modes_counted(enum kt_modes_count which)
 {
 	atomic64_inc(&kt_modes_count[which]);
 }
+
+/* ---- kt_holder.c ---- */
+
+/* Start @loop where the session holds @mode; the loop is the callee's, always. */
+int kt_modes_loop_begin(struct kt_session *s, struct kt_loop *loop, enum kt_mode mode);
+int kt_modes_loop_end(struct kt_session *s);
+/* Have the session's tree rest: the session itself may write meanwhile. */
+int kt_modes_tree_pause(struct kt_session *s, bool pause);
+/* The loop under way, with a reference, or NULL. */
+struct kt_loop *kt_modes_loop(void);
+/* This session's last schedule, also one that has ended, with a reference, or NULL. */
+struct kt_loop *kt_modes_stamps_of(const struct kt_session *s);
+/* ns until the holder's lease ends; 0 without one. */
+u64 kt_modes_lease_left(void);
 
 /* ---- kt_loop.c ---- */
 

@@ -5,8 +5,10 @@
  *   ktune_main.c   load, unload, the counters
  *   kt_allow.c     which knobs there are, and their hard limits
  *   kt_files.c     a knob's file: opened, read, written
- *   kt_session.c   sessions: their knobs, states, deadline, life
- *   kt_switch.c    writing a set
+ *   kt_session.c   sessions: their states, deadline, life
+ *   kt_knob.c      a session's knob: opened, read, written
+ *   kt_reach.c     writing a set
+ *   kt_switch.c    which set: a request's, or a staged slot's
  *   kt_restore.c   bringing it back
  *   kt_ioctl.c     /dev/ktune
  *   kt_trace.c     the trace points
@@ -187,7 +189,6 @@ int kt_session_commit(struct kt_session *s);
 /* Restores and waits; the result is in s->result. */
 int kt_session_release(struct kt_session *s);
 int kt_session_result(struct kt_session *s, struct ktune_result *result);
-int kt_session_knob(struct kt_session *s, struct ktune_knob *knob);
 /* The file is gone: restores, unless committed or kept by the modes. */
 void kt_session_close(struct kt_session *s);
 
@@ -196,22 +197,31 @@ void kt_session_kick(struct kt_session *s, unsigned long delay);
 /* It is over: drop files, claims, deadline. s->lock held. */
 void kt_session_settle(struct kt_session *s, u32 state);
 
+/* ---- kt_knob.c ---- */
+
+/* Open the file of @knob, whose rule is set, with its limits; claim it. s->lock held. */
+int kt_knob_open(struct kt_session *s, struct kt_knob *knob, struct ktune_add *add);
 /* A knob now; also after its file has died and came back. s->lock held. */
 int kt_knob_read(struct kt_session *s, struct kt_knob *knob, char *text);
 /* One write and its read-back. Sets outcome, error, seen and live. s->lock held. */
 void kt_knob_write(struct kt_session *s, unsigned int index, const char *text);
+/* What is known of it, and what it reads now. */
+int kt_session_knob(struct kt_session *s, struct ktune_knob *out);
 
 static inline const char *kt_knob_expected(const struct kt_knob *knob)
 {
 	return knob->touched ? knob->seen : knob->original;
 }
 
-/* ---- kt_switch.c ---- */
+/* ---- kt_reach.c ---- */
 
 /* Write until all that is wanted, in order[0..n), is so or nothing moves. */
 void kt_reach(struct kt_session *s, unsigned int n, bool stoppable);
 /* Of an either-or pair only one member is written. */
 void kt_drop_left_to_partner(struct kt_session *s);
+
+/* ---- kt_switch.c ---- */
+
 int kt_session_stage(struct kt_session *s, unsigned int slot,
 		     const struct ktune_item *items, unsigned int n);
 /* Have a worker write; waits. The items' knobs, or a slot. s->calls held. */
