@@ -24,7 +24,7 @@ _PATH = sysctl_path("net.ipv4.tcp_fin_timeout")
 _WRITES = 20_000
 
 
-def measure(runs: int) -> None:
+def measure(runs: int, writes: int = _WRITES) -> None:
     """Time it and print it."""
     root = cgroup2_root()
     if root is None:
@@ -40,15 +40,15 @@ def measure(runs: int) -> None:
         found = interleaved(
             rounds,
             {
-                "no guard": lambda _: _written(),
-                "a guard elsewhere": lambda _: _guarded(folder, bound=False, audited=False),
-                "limits, within": lambda _: _guarded(folder, bound=True, audited=False),
-                "limits and an event": lambda _: _guarded(folder, bound=True, audited=True),
+                "no guard": lambda _: _written(writes),
+                "a guard elsewhere": lambda _: _guarded(folder, writes, bound=False, audited=False),
+                "limits, within": lambda _: _guarded(folder, writes, bound=True, audited=False),
+                "limits and an event": lambda _: _guarded(folder, writes, bound=True, audited=True),
             },
         )
     bare = found["no guard"]
     table(
-        f"One write(2) of a sysctl, CPU time, {rounds} interleaved rounds of {_WRITES}",
+        f"One write(2) of a sysctl, CPU time, {rounds} interleaved rounds of {writes}",
         ("way", "us, median [quartiles]", "times the unguarded"),
         [
             (
@@ -69,7 +69,7 @@ def _load() -> float:
     return time.process_time() - started_s
 
 
-def _guarded(folder: str, *, bound: bool, audited: bool) -> float:
+def _guarded(folder: str, writes: int, *, bound: bool, audited: bool) -> float:
     """CPU time of one write, the mean. An event: the guard tells of this very writer."""
     rule = kept_rule(_PATH, ValueType.INT, (60, 61), action=Action.DENY, netns=0)
     assert rule is not None
@@ -79,14 +79,15 @@ def _guarded(folder: str, *, bound: bool, audited: bool) -> float:
             guard.bind(folder)
         if audited:
             guard.audit(folder)
-        return _written(guard if audited else None)
+        return _written(writes, guard if audited else None)
 
 
-def _written(guard: LoadedGuard | None = None) -> float:
+def _written(writes: int, guard: LoadedGuard | None = None) -> float:
     fd = os.open(_PATH, os.O_WRONLY | os.O_CLOEXEC)
     taken_s = 0.0
     try:
-        for _ in range(_WRITES // 500):
+        blocks = max(1, writes // 500)
+        for _ in range(blocks):
             started_s = time.thread_time()
             for _ in range(500):
                 os.pwrite(fd, b"61", 0)
@@ -95,7 +96,7 @@ def _written(guard: LoadedGuard | None = None) -> float:
                 guard.events()  # a full ring would make it cheaper
     finally:
         os.close(fd)
-    return taken_s / _WRITES
+    return taken_s / (500 * blocks)
 
 
 @contextmanager
