@@ -24,6 +24,9 @@ CLONE_NEWNS = 0x00020000
 HOST_LOCK = Path("/run/lock/ktune-tests.lock")
 RUNTIME = Path("/run/ktune")
 BPFFS = Path("/sys/fs/bpf")
+CONFIGURATION = Path("/etc/ktune")
+BESIDE_OTHERS = "fairness: {others: off, memory: off}\n"
+"""Tests run beside each other: for most of them a busy machine is no reason to void a window."""
 
 # A runner in the background ignores these, its children would inherit that, and ktune honours it
 # (nohup): no test of signals could pass.
@@ -81,13 +84,37 @@ def private_runtime() -> Iterator[None]:
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "mode=700,size=16m", "ktune-tests", str(RUNTIME)], check=True
     )
-    own = [RUNTIME]
+    own = [RUNTIME, *_private_configuration()]
     if BPFFS.is_dir():  # what tests pin goes with the run
         done = subprocess.run(["mount", "-t", "bpf", "ktune-tests", str(BPFFS)], check=False)
         own += [BPFFS] if done.returncode == 0 else []
     yield
     for folder in own:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _private_configuration() -> list[Path]:
+    """The run's own /etc/ktune; none where / is read-only."""
+    try:
+        CONFIGURATION.mkdir(mode=0o755, exist_ok=True)
+    except OSError:
+        return []
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "mode=755,size=1m", "ktune-tests", str(CONFIGURATION)],
+        check=True,
+    )
+    (CONFIGURATION / "config.yaml").write_text(BESIDE_OTHERS)
+    return [CONFIGURATION]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_configuration(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The same for an ordinary user."""
+    if os.geteuid() != 0:
+        home = tmp_path_factory.mktemp("configuration")
+        (home / "ktune").mkdir()
+        (home / "ktune" / "config.yaml").write_text(BESIDE_OTHERS)
+        os.environ["XDG_CONFIG_HOME"] = str(home)
 
 
 @pytest.fixture

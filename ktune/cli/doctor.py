@@ -22,6 +22,7 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
 
 def run(args: Namespace) -> int:
     """Examine the host."""
+    from ktune.measure.fairness.doctor import fairness_findings
     from ktune.measure.guardrails.doctor import guardrail_findings
     from ktune.measure.services.doctor import service_findings
     from ktune.policy.configuration_probe import configuration_findings
@@ -32,6 +33,7 @@ def run(args: Namespace) -> int:
         *examine(state_paths(args)),
         *configuration_findings(),
         *guardrail_findings(),
+        *fairness_findings(),
         *service_findings(),
     ]
     if args.json:

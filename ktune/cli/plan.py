@@ -13,6 +13,7 @@ from ktune.errors import ExitCode
 from ktune.kernel.wording import counted
 
 if TYPE_CHECKING:
+    from ktune.measure.fairness.from_profile import Recorded
     from ktune.measure.guardrails.watch import Watchability
     from ktune.measure.services.from_profile import ServiceSurvey
     from ktune.profile.plan import Plan, PlannedKnob
@@ -38,6 +39,7 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
 def run(args: Namespace) -> int:
     """Show it."""
     from ktune.catalog.catalog import load_catalog
+    from ktune.measure.fairness.from_profile import windows_survey
     from ktune.measure.guardrails.from_profile import guardrails_of
     from ktune.measure.services.from_profile import survey
     from ktune.profile import locate
@@ -59,6 +61,7 @@ def run(args: Namespace) -> int:
     left_behind = [item for item in pending(paths) if item.condition.value == "pending"]
     guardrails = guardrails_of(profile.safety, workload=profile.workload).survey()
     services = list(survey(profile))
+    windows = list(windows_survey(profile, here.fairness, virtual=facts.virt != "none"))
     rules = run_rules(profile, datetime.now(UTC), approval_here=here.approval == "required")
     writes = expected_standing(
         (knob.tunable.path for knob in (*plan.knobs, *plan.fixed)), on_host=plan.scope == "host"
@@ -69,6 +72,7 @@ def run(args: Namespace) -> int:
                 **plan.to_json(),
                 "guardrails": [asdict(item) for item in guardrails],
                 "services": [asdict(item) for item in services],
+                "fairness": [asdict(item) for item in windows],
                 "rules": rules.to_json(),
                 "decided_by": _decided_by(plan, writes),
                 "switching": _switching_json(plan, writes),
@@ -77,7 +81,7 @@ def run(args: Namespace) -> int:
             }
         )
         return ExitCode.OK
-    say(*plan_lines(plan, guardrails, services, rules, writes))
+    say(*plan_lines(plan, guardrails, services, rules, writes, windows=windows))
     for item in left_behind:
         warn(f"pending: a run that died left values in force ({item.path}): {item.reason}")
     if left_behind:
@@ -91,6 +95,8 @@ def plan_lines(
     services: Iterable[ServiceSurvey],
     rules: RunRules,
     writes: Standing,
+    *,
+    windows: Iterable[Recorded],
 ) -> Iterator[str]:
     """The plan for people."""
     from ktune.profile.run_rules import rule_lines
@@ -115,6 +121,9 @@ def plan_lines(
     )
     yield from _section("Services that the run starts and stops", map(service_line, services))
     yield from _section("Guardrails", map(guardrail_line, guardrails))
+    yield from _section(
+        "Recorded around each window, which is void beyond the limit", (i.text for i in windows)
+    )
     if profile.workload is not None:
         yield from _section("Kept to", rule_lines(rules))
     notes = (*plan.notes, *_polled(plan), f"writes go by {writes.text}")

@@ -25,6 +25,7 @@ from ktune.records.services import RunningService, running_services
 from ktune.records.study import Study, list_studies
 from ktune.records.transitions import mode_now
 from ktune.records.types import StudyStatus
+from ktune.records.unfair import Unfair, unfair_of
 from ktune.records.watches import WatchRecord, list_watches, watch_id
 
 
@@ -248,6 +249,19 @@ def _study_lines(study: Study) -> Iterator[str]:
     now = mode_now(study.folder)
     if now is not None:
         yield f"  {now.mode} since {now.since}: {now.reason}"
+    found = _unfair(study)
+    if found is not None and found.void:
+        yield f"  {found.text}"
+        if found.many:
+            yield f"  {found.advice}"
+
+
+def _unfair(study: Study) -> Unfair | None:
+    """Windows that do not count; None: its records can't be read, which `report` explains."""
+    try:
+        return unfair_of(study.windows().records)
+    except RecordError:
+        return None
 
 
 def _service_line(item: RunningService) -> str:
@@ -311,10 +325,11 @@ def _kind(study: Study) -> str:
 
 
 def _study_json(study: Study) -> dict[str, Any]:
-    now = mode_now(study.folder)
+    now, found = mode_now(study.folder), _unfair(study)
     return {
         _kind(study): study.id,
         "profile": study.manifest.profile_name,
         "pid": study.manifest.runner.pid if study.manifest.runner else None,
         "mode": encode(now) if now is not None else None,
+        "disturbed": None if found is None else found.to_json(),
     }

@@ -26,7 +26,7 @@ class LoadSample:
 
 
 def sample() -> LoadSample:
-    """Now. Never raises OSError: what can't be read counts as zero."""
+    """Now. Never raises OSError: what can't be read is left out; then `ticks` is 0."""
     ticks, steal = _cpu_ticks()
     pressure: dict[str, int] = {}
     for resource in _PRESSURE:
@@ -35,14 +35,25 @@ def sample() -> LoadSample:
 
 
 def between(before: LoadSample, after: LoadSample) -> dict[str, float]:
-    """Shares of the time between two samples, 0 to 1: `steal_share`, `psi_cpu_some_share`..."""
-    ticks = after.ticks - before.ticks
-    shares = {"steal_share": (after.steal_ticks - before.steal_ticks) / ticks if ticks > 0 else 0.0}
+    """Shares of the time between two samples, 0 to 1: `steal_share`, `psi_cpu_some_share`... What
+    could not be read has none."""
+    shares: dict[str, float] = {}
+    if before.ticks > 0:
+        ticks, stolen = after.ticks - before.ticks, after.steal_ticks - before.steal_ticks
+        shares["steal_share"] = stolen / ticks if ticks > 0 else 0.0
     micros = (after.at_s - before.at_s) * 1e6
     for name, total in after.pressure_us.items():
         if name in before.pressure_us and micros > 0:
             shares[f"psi_{name}_share"] = (total - before.pressure_us[name]) / micros
     return shares
+
+
+def pressure_of_group(folder: str) -> dict[str, int]:
+    """The same counters of a cgroup2 group (cgroup-v2.rst); empty where it has none."""
+    found: dict[str, int] = {}
+    for resource in _PRESSURE:
+        found.update(_pressure(resource, f"{folder}/{resource}.pressure"))
+    return found
 
 
 def _cpu_ticks() -> tuple[int, int]:
@@ -54,9 +65,9 @@ def _cpu_ticks() -> tuple[int, int]:
     return sum(fields[:_GUEST]), fields[_STEAL] if len(fields) > _STEAL else 0
 
 
-def _pressure(resource: str) -> dict[str, int]:
+def _pressure(resource: str, path: str = "") -> dict[str, int]:
     try:
-        lines = _start_of(f"/proc/pressure/{resource}").splitlines()
+        lines = _start_of(path or f"/proc/pressure/{resource}").splitlines()
     except OSError:
         return {}
     found = {}

@@ -20,9 +20,10 @@ from ktune.errors import KtuneError, RefusedError
 from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.energy import EnergyMeter, NoEnergy, counters
 from ktune.kernel.namespaces import NamespaceRef
-from ktune.measure import host_load
 from ktune.measure.attach.helper_client import Helper
 from ktune.measure.attach.specs import MissingData
+from ktune.measure.fairness.limits import HostLimits, disturbance
+from ktune.measure.fairness.surroundings import Around, Surroundings, between
 from ktune.measure.job import NO_RESULT, Job, Outcome, job_fields
 from ktune.measure.metrics import MetricError, extract
 from ktune.measure.reports import complaint, helped_numbers, needs_helper, tool_numbers
@@ -33,7 +34,6 @@ from ktune.measure.spawner_client import Spawner, SpawnerGone
 from ktune.measure.specs import (
     DropPageCache,
     FlushTcpMetrics,
-    HostLimits,
     MetricSource,
     MetricSpec,
     Reset,
@@ -68,6 +68,7 @@ class CommandSource:
         health: Sequence[HealthCheck] = (),
         limits: HostLimits | None = None,
         services: Services | None = None,
+        part_of_it: Sequence[str] = (),
     ) -> None:
         self._workload = workload
         self._services = services
@@ -76,6 +77,7 @@ class CommandSource:
         self._limits = limits or HostLimits()
         self._account = account_for(workload.user)
         self._spawner = Spawner((lambda: services.group) if services else (lambda: None))
+        self._around = Surroundings(group=self.group, part_of_it=part_of_it)
         self._helper = Helper(self._account, None)
         self._joules: dict[str, float] = {}
         self._sensors = {m.name: m.sensor for m in workload.metrics if m.sensor is not None}
@@ -153,7 +155,7 @@ class CommandSource:
             if (problem := self._reset(reset, poll)) is not None:
                 return _void(problem)
         _sleep(self._workload.settle_s, poll)
-        before = host_load.sample()
+        before = self._around.look()
         try:
             meters = energy_meters(self._workload.metrics)
             outcome = self._measure(poll)
@@ -162,15 +164,15 @@ class CommandSource:
             return _void(str(error))
         except BpfError as error:
             return _void(f"a sensor failed: {error.why}")
-        environment = host_load.between(before, host_load.sample())
+        around = between(before, self._around.look())
         result = (
-            self._void_if_unwell(outcome, environment)
-            or self._void_if_stolen(outcome, environment)
-            or self._judge(outcome, environment, poll)
+            self._void_if_unwell(outcome)
+            or self._void_if_unfair(outcome, around)
+            or self._judge(outcome, poll)
         )
         if outcome.folder:
             self._spawner.ask("tidy", poll)
-        return result
+        return replace(result, environment=around.environment, others=around.others)
 
     def _measure(self, poll: Poll) -> Outcome:
         workload = self._workload
@@ -224,15 +226,13 @@ class CommandSource:
             return f"reset ({what}) failed: {_ending(outcome)}{_said(outcome)}"
         return None
 
-    def _judge(self, outcome: Outcome, environment: dict[str, float], poll: Poll) -> WindowResult:
+    def _judge(self, outcome: Outcome, poll: Poll) -> WindowResult:
         notes = _notes(outcome)
 
         def result(
             validity: Validity, reason: str = "", metrics: dict[str, float] | None = None
         ) -> WindowResult:
-            return WindowResult(
-                metrics or {}, outcome.duration_s, validity, reason, notes, environment
-            )
+            return WindowResult(metrics or {}, outcome.duration_s, validity, reason, notes)
 
         if outcome.failed_step:
             _refuse_if_permanent(outcome, self._workload.bundled or self._workload.argv[0])
@@ -264,22 +264,17 @@ class CommandSource:
             others |= helped_numbers(specs, outcome.stdout, self._helper, poll)
         return extract(specs, outcome.stdout, outcome.duration_s, self._joules, others)
 
-    def _void_if_unwell(
-        self, outcome: Outcome | None = None, environment: dict[str, float] | None = None
-    ) -> WindowResult | None:
+    def _void_if_unwell(self, outcome: Outcome | None = None) -> WindowResult | None:
         for check in self._health:
             if (problem := check()) is not None:
-                return _void(problem, outcome, environment)
+                return _void(problem, outcome)
         return None
 
-    def _void_if_stolen(
-        self, outcome: Outcome, environment: dict[str, float]
-    ) -> WindowResult | None:
-        share, limit = environment["steal_share"], self._limits.steal_share
-        if share <= limit:
+    def _void_if_unfair(self, outcome: Outcome, around: Around) -> WindowResult | None:
+        found = disturbance(around.environment, around.others, self._limits)
+        if found is None:
             return None
-        reason = f"the hypervisor took {share:.0%} of the CPU time (limit {limit:.0%})"
-        return _void(reason, outcome, environment)
+        return replace(_void(found.reason, outcome), cause=found.cause.value)
 
     def _job(
         self, argv: Sequence[str], timeout_s: float, bundled: str, *, folder: bool = False
@@ -329,12 +324,10 @@ def _refuse_if_permanent(outcome: Outcome, what: str) -> None:
     )
 
 
-def _void(
-    reason: str, outcome: Outcome | None = None, environment: dict[str, float] | None = None
-) -> WindowResult:
+def _void(reason: str, outcome: Outcome | None = None) -> WindowResult:
     duration = outcome.duration_s if outcome else 0.0
     notes = _notes(outcome) if outcome else ()
-    return WindowResult({}, duration, Validity.VOID, reason, notes, environment or {})
+    return WindowResult({}, duration, Validity.VOID, reason, notes)
 
 
 def _notes(outcome: Outcome) -> tuple[str, ...]:

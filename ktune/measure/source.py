@@ -9,10 +9,12 @@ from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure.attach.from_profile import attach_spec
 from ktune.measure.attach.source import AttachSource
 from ktune.measure.attach.specs import AttachSpec, PrometheusSeries
+from ktune.measure.fairness.from_profile import limits_of
 from ktune.measure.from_profile import workload_spec
 from ktune.measure.runner import CommandSource, HealthCheck
 from ktune.measure.services.services import Services
 from ktune.profile.configuration import configuration
+from ktune.profile.fairness import Fairness, first_said
 from ktune.profile.workload import Workload
 
 
@@ -23,15 +25,26 @@ def open_source(
     health: Sequence[HealthCheck] = (),
     services: Services | None = None,
     cpus: tuple[int, ...] = (),
+    fairness: Fairness | None = None,
 ) -> CommandSource | AttachSource:
     """A `WindowSource` and context manager; a command runs on `cpus` (none: anywhere) and beside
-    `services`. Raises RefusedError, UsageError."""
+    `services`. `fairness`: the profile's, which goes before the machine's own. Raises RefusedError,
+    UsageError, and what `configuration` raises."""
+    fair = first_said(fairness or Fairness(), configuration().fairness)
+    limits = limits_of(fair, attached=workload.attach is not None)
     if workload.attach is not None:
         spec = attach_spec(workload)
         _refuse_strange_hosts(spec)
-        return AttachSource(spec, scope=scope)
+        return AttachSource(spec, scope=scope, limits=limits, part_of_it=fair.part_of_it)
     command = workload_spec(workload, cpus=cpus)
-    return CommandSource(command, scope=scope, health=health, services=services)
+    return CommandSource(
+        command,
+        scope=scope,
+        health=health,
+        services=services,
+        limits=limits,
+        part_of_it=fair.part_of_it,
+    )
 
 
 def _refuse_strange_hosts(spec: AttachSpec) -> None:

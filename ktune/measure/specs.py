@@ -124,17 +124,6 @@ class WorkloadSpec:
 
 
 @dataclass(frozen=True)
-class HostLimits:
-    """What the host may do to a window before it is void.
-
-    `steal_share`: CPU time taken by the hypervisor, as a share of all CPU time of the window
-    (proc_stat(5), field steal).
-    """
-
-    steal_share: float = 0.25
-
-
-@dataclass(frozen=True)
 class LinkSpec:
     """The emulated long link. `rate_bit_s` 0 means as fast as the processor carries.
 

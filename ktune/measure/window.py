@@ -31,7 +31,9 @@ class WindowResult:
 
     `reason` says why it is not valid; `notes` are remarks that do not change the validity
     (children that were left behind); `environment` holds what the host did meanwhile
-    (`steal_share`, `psi_cpu_some_share`...: shares of the window between 0 and 1).
+    (`steal_share`, `others_share`, `psi_cpu_some_share`...: shares of the window between 0 and 1),
+    `others` which programs outside the run used the CPUs (share of all CPU time by name), `cause`
+    by which of the limits it is void (`measure.fairness.limits.Cause`; empty for other reasons).
     """
 
     metrics: Mapping[str, float]
@@ -40,6 +42,8 @@ class WindowResult:
     reason: str = ""
     notes: tuple[str, ...] = ()
     environment: Mapping[str, float] = field(default_factory=dict)
+    others: Mapping[str, float] = field(default_factory=dict)
+    cause: str = ""
 
     @property
     def valid(self) -> bool:

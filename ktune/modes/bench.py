@@ -21,6 +21,7 @@ from ktune.proxy.model import ForeignWrite, foreign_message
 from ktune.records.clock import now
 from ktune.records.study import Study
 from ktune.records.types import Phase, StampRecord, WindowRecord
+from ktune.records.unfair import Unfair
 from ktune.report.progress import Note, Observer
 
 LEASE_S = 15.0
@@ -67,6 +68,10 @@ class Measured:
     tripped: bool = False
     stamp: StampRecord | None = None
     """What the kernel says of its slot, where the kernel switched."""
+    environment: Mapping[str, float] = field(default_factory=dict)
+    others: Mapping[str, float] = field(default_factory=dict)
+    cause: str = ""
+    """As of a `WindowResult`."""
 
     @property
     def valid(self) -> bool:
@@ -97,6 +102,7 @@ class Bench:
     `live`: people use the service: a candidate is in force during its windows only, and under a
     short lease. `allowed`: raises when the run must not go on (asked at each poll).
     `foreign`: what others wrote during the run; their knobs are in `dropped` and no longer ours.
+    `unfair`: how many windows something outside has voided.
     """
 
     lease: Lease
@@ -111,6 +117,7 @@ class Bench:
     sequence: int = 0
     live: bool = False
     allowed: Callable[[], None] = lambda: None
+    unfair: Unfair = field(default_factory=Unfair)
     _in_force: dict[str, object] = field(default_factory=dict)
     _renewed_s: float = 0.0
     _deadline_s: float = LEASE_S
@@ -176,6 +183,9 @@ class Bench:
                 started_at=started_at,
                 duration_s=time.monotonic() - started_s,
                 stamp=measured.stamp,
+                environment=_rounded(measured.environment),
+                others=_rounded(measured.others),
+                cause=measured.cause,
             )
         )
         return measured
@@ -260,7 +270,14 @@ class Bench:
     def _measured(self, result: WindowResult) -> Measured:
         for text in result.notes:
             self._note_once(text)
-        return Measured(result.metrics, result.validity, result.reason)
+        return Measured(
+            result.metrics,
+            result.validity,
+            result.reason,
+            environment=result.environment,
+            others=result.others,
+            cause=result.cause,
+        )
 
     def _note_once(self, text: str) -> None:
         """The same remark comes with every window of a workload; process ids differ."""
@@ -312,8 +329,18 @@ class Bench:
         if self.dropped >= set(self.baseline):
             raise NothingLeft("no knob is left to tune: all were changed by others or vanished")
 
+    def _count(self, record: WindowRecord) -> None:
+        """Say so when the surroundings void a window for the first time, and once when many are."""
+        many = self.unfair.many
+        self.unfair.add(record)
+        if record.cause and self.unfair.by_cause[record.cause] == 1:
+            self.observe(Note(f"a window is void: {record.reason}"))
+        if self.unfair.many and not many:
+            self.observe(Note(f"{self.unfair.text}; {self.unfair.advice}"))
+
     def _record(self, record: WindowRecord) -> None:
         self.sequence += 1
+        self._count(record)
         try:
             # A power cut may cost windows of the search, never windows of the proof.
             self.study.append_window(record, sync=record.phase in (Phase.DECISION, Phase.AFTER))
@@ -322,6 +349,11 @@ class Bench:
                 f"the study can't be written: {error.strerror}",
                 hint="free space in the state directory; everything is restored",
             ) from error
+
+
+def _rounded(shares: Mapping[str, float]) -> dict[str, float]:
+    """A record is no place for the noise of a clock."""
+    return {name: round(share, 4) for name, share in shares.items()}
 
 
 def boottime_ns() -> int:

@@ -107,7 +107,7 @@ class Calibration:
         if len(self.pairs) - self.counted > _MAX_VOID:
             raise TooDisturbed(
                 f"{_MAX_VOID} pairs could not be measured, the last one: {pair.reason}",
-                hint="what else runs on this machine?",
+                hint=self.bench.unfair.advice or "what else runs on this machine?",
             )
 
     def _measure_block(self) -> None:

@@ -112,7 +112,8 @@ class Collaboration:
         if sum(item.state is PairState.VOID for item in pairs) > _MAX_VOID:
             raise TooDisturbed(
                 f"{_MAX_VOID} pairs were voided from outside, the last one: {pair.reason}",
-                hint="what else runs on this machine? `ktune report` shows the reasons",
+                hint=self.bench.unfair.advice
+                or "what else runs on this machine? `ktune report` shows the reasons",
             )
         return pair
 

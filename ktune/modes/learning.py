@@ -188,7 +188,10 @@ class Learning:
             else:
                 voids += 1
                 if voids > 3 * TOP:
-                    raise Disturbed("too many windows are disturbed from outside to go on")
+                    raise Disturbed(
+                        "too many windows are disturbed from outside to go on",
+                        hint=self.bench.unfair.advice,
+                    )
         return [contenders[index] for index in step.order]
 
     def _behind(
@@ -286,7 +289,8 @@ class Learning:
                     hint="run the workload's command by hand; see `workload:` in the profile",
                 )
         raise Disturbed(
-            f"{_BASELINE_TRIES} baseline windows in a row were disturbed: {measured.reason}"
+            f"{_BASELINE_TRIES} baseline windows in a row were disturbed: {measured.reason}",
+            hint=self.bench.unfair.advice,
         )
 
     def _revise(self) -> None:

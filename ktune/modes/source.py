@@ -46,6 +46,7 @@ def window_source(
             scope=namespace,
             health=health,
             services=services or services_of(profile, namespace, logs),
+            fairness=profile.fairness,
             cpus=workload_cpus(profile, online_cpus()) if profile.workload.cpus else (),
         )
         stack.callback(source.close)

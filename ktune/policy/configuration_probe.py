@@ -11,7 +11,10 @@ from ktune.policy.probes import Answer, Finding
 from ktune.profile.configuration import Configuration, configuration_files, load
 from ktune.profile.units import format_duration
 
-_USED_FOR = "approvals, hooks, hosts of metric pages; while it is broken, what asks it is refused"
+_USED_FOR = (
+    "approvals, hooks, hosts of metric pages, limits on windows; while it is broken, what asks it "
+    "is refused"
+)
 
 
 def configuration_findings() -> Iterator[Finding]:
@@ -44,6 +47,12 @@ def _asks_for(found: Configuration) -> Iterator[str]:
         yield f"hooks are killed after {format_duration(found.hook_timeout)}"
     if found.metric_hosts:
         yield f"metric pages of {', '.join(found.metric_hosts)} allowed"
+    limits = found.fairness.model_dump(exclude={"part_of_it"}, exclude_none=True)
+    if limits:
+        named = (f"{name} {share:.0%}" for name, share in limits.items())
+        yield f"limits on what disturbs a window: {', '.join(named)}"
+    if found.fairness.part_of_it:
+        yield f"part of every workload: {', '.join(found.fairness.part_of_it)}"
 
 
 def _programs_missing(found: Configuration) -> Iterator[str]:

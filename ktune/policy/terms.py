@@ -15,7 +15,7 @@ from ktune.policy.model import PolicyDocument
 from ktune.records.codec import RecordError
 from ktune.records.study import Study
 
-_OF_THE_PROFILE = ("safety", "objectives", "constraints", "workload")
+_OF_THE_PROFILE = ("safety", "objectives", "constraints", "workload", "fairness")
 """Sections of a profile that a watch goes by."""
 _SHOWN = 60
 

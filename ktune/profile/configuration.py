@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from ktune.errors import ExitCode, KtuneError, UsageError
+from ktune.profile.fairness import Fairness, first_said
 from ktune.profile.fields import Duration, Model, Text, wrong
 from ktune.profile.translate import validate
 from ktune.profile.yaml12 import MAX_BYTES, load_yaml
@@ -71,6 +72,11 @@ class Configuration(Model):
         description="Hosts besides loopback whose metric pages profiles may name.",
         examples=[["10.1.2.3", "metrics.example.org"]],
     )
+    fairness: Fairness = Field(
+        default_factory=Fairness,
+        description="What may happen around a window here, where a profile says nothing.",
+        examples=[{"others": "40%"}],
+    )
 
 
 class UnsafeConfigurationError(KtuneError):
@@ -96,6 +102,7 @@ def configuration() -> Configuration:
             "hooks": hooks,
             "hook_timeout": min((item.hook_timeout for item in found), default=10.0),
             "metric_hosts": tuple(host for item in found for host in item.metric_hosts),
+            "fairness": first_said(*(item.fairness for item in found)),
         }
     )
 

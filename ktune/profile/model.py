@@ -18,6 +18,7 @@ from ktune.adapters.model import Better
 from ktune.evidence.pairs import Direction
 from ktune.profile.contexts import ContextSettings
 from ktune.profile.errors import Mark, did_you_mean, shown
+from ktune.profile.fairness import Fairness
 from ktune.profile.fields import (
     AbsolutePath,
     CountExpression,
@@ -230,6 +231,11 @@ class Profile(Model):
         default_factory=Safety,
         description="Guardrails that restore at once.",
         examples=[{"max_trips": 3}],
+    )
+    fairness: Fairness = Field(
+        default_factory=Fairness,
+        description="What may happen around a window before it no longer counts.",
+        examples=[{"others": "10%"}],
     )
     search: SearchSettings = Field(
         default_factory=SearchSettings,

@@ -19,6 +19,7 @@ from ktune.records.readiness import read_readiness
 from ktune.records.study import Study
 from ktune.records.summary import search_document
 from ktune.records.types import GainRecord, ObjectiveRecord, Phase, Proof, WindowRecord
+from ktune.records.unfair import unfair_of
 
 FORMAT = "ktune-report-1"
 
@@ -51,6 +52,7 @@ def report_document(study: Study) -> dict[str, Any]:
         "front": _front(study),
         "windows": {phase.value: _windows(log.records, phase) for phase in Phase},
         "windows_torn": log.torn,
+        "disturbed": unfair_of(log.records).to_json(),
         "search": search_document(study),
         "readiness": None if readiness is None else encode(readiness),
         "contexts": None if contexts is None else encode(contexts),

@@ -38,6 +38,7 @@ from ktune.records.types import (
     SwitchingRecord,
     WindowRecord,
 )
+from ktune.records.unfair import unfair_lines, unfair_of
 
 _UNPROVEN = {
     StudyStatus.RUNNING: "The study is still running: nothing is confirmed yet.",
@@ -299,6 +300,8 @@ def _windows(records: tuple[WindowRecord, ...]) -> Iterator[str]:
         said = ", ".join(f"{count} {name}" for name, count in sorted(by_validity.items()))
         seconds = sum(record.duration_s for record in own)
         yield f"  {phase.value:<11}  {len(own)} in {seconds:.0f} s ({said})"
+    for line in unfair_lines(unfair_of(records)):
+        yield f"  disturbed    {line}"
     shares = window_shares(records)
     if shares.new:
         yield (

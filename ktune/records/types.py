@@ -126,6 +126,12 @@ class WindowRecord:
     duration_s: float
     stamp: StampRecord | None = None
     """Of a valid window whose side the kernel put in force; None where ktune did."""
+    environment: Mapping[str, float] = field(default_factory=dict)
+    """What the host did meanwhile, as shares: `steal_share`, `others_share`..."""
+    others: Mapping[str, float] = field(default_factory=dict)
+    """Programs outside the run: their share of all CPU time, by name."""
+    cause: str = ""
+    """By which limit on the surroundings it is void (ktune.measure.fairness.limits.Cause)."""
 
 
 @dataclass(frozen=True)

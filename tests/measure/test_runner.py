@@ -206,7 +206,7 @@ def test_the_health_check_voids_a_window() -> None:
 
 
 def test_stolen_cpu_time_voids_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = iter([LoadSample(0.0, 0, 0), LoadSample(1.0, 200, 90)])
+    samples = iter([LoadSample(0.0, 100, 0), LoadSample(1.0, 300, 90)])
     monkeypatch.setattr(host_load, "sample", lambda: next(samples))
     result = window(shell("echo x=1"))
     assert (result.validity, "45%" in result.reason) == (VOID, True)

@@ -15,7 +15,13 @@ from tests.profile.examples import HEAD, HERE
 DOCS = HERE.parent.parent / "docs"
 BLOCKS = [
     block
-    for page in ("profile-format.md", "services.md", "workloads.md", "bundled-loads.md")
+    for page in (
+        "profile-format.md",
+        "services.md",
+        "workloads.md",
+        "bundled-loads.md",
+        "fairness.md",
+    )
     for block in re.findall(
         r"^```yaml\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.M | re.S
     )

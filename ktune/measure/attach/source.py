@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -18,7 +18,6 @@ from ktune.errors import RefusedError
 from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.energy import EnergyMeter, NoEnergy, counters
 from ktune.kernel.namespaces import NamespaceRef
-from ktune.measure import host_load
 from ktune.measure.attach.helper_client import Helper
 from ktune.measure.attach.logs import LogTail, look_at_log
 from ktune.measure.attach.observe import Counted, Logged, Observation, Sensed, reduced, sensed
@@ -36,10 +35,11 @@ from ktune.measure.attach.specs import (
     Ratio,
 )
 from ktune.measure.attach.target import ServiceProcess, Target
+from ktune.measure.fairness.limits import HostLimits, disturbance
+from ktune.measure.fairness.surroundings import Look, Surroundings, between
 from ktune.measure.metrics import MetricError, refuse_implausible
 from ktune.measure.sensing import Sensing, SensorNumber, group_id
 from ktune.measure.spawner_client import Spawner
-from ktune.measure.specs import HostLimits
 from ktune.measure.user import account_for
 from ktune.measure.window import Poll, Validity, WindowResult
 
@@ -70,6 +70,7 @@ class AttachSource:
         *,
         scope: NamespaceRef | None = None,
         limits: HostLimits | None = None,
+        part_of_it: Sequence[str] = (),
     ) -> None:
         """Raises RefusedError when the service does not run, or the user can't be had."""
         self._spec = spec
@@ -77,6 +78,7 @@ class AttachSource:
         self._limits = limits or HostLimits()
         self._account = account_for(spec.user)
         self._target = Target(spec.target)
+        self._around = Surroundings(more=self._pids, part_of_it=part_of_it)
         self._helper = Helper(self._account, scope)
         self._spawner = Spawner()
         self._tails = {
@@ -137,7 +139,7 @@ class AttachSource:
         if any(isinstance(m.origin, PrometheusSeries | LogLines) for m in self._spec.metrics):
             self._helper.start(poll)
         _sleep_until(time.monotonic() + self._spec.settle_s, poll)
-        before = host_load.sample()
+        before = self._around.look()
         window = _Window(started_s=time.monotonic(), suspended_s=_suspended_s())
         try:
             self._watch_sensing(window, poll)
@@ -271,18 +273,34 @@ class AttachSource:
     def _ended(
         self,
         window: _Window,
-        before: host_load.LoadSample,
+        before: Look,
         validity: Validity,
         reason: str,
         metrics: Mapping[str, float] | None = None,
     ) -> WindowResult:
-        environment = host_load.between(before, host_load.sample())
+        around = between(before, self._around.look())
         duration_s = time.monotonic() - window.started_s
-        stolen, limit = environment["steal_share"], self._limits.steal_share
-        if validity is not Validity.VOID and stolen > limit:
-            validity, metrics = Validity.VOID, None
-            reason = f"the hypervisor took {stolen:.0%} of the CPU time (limit {limit:.0%})"
-        return WindowResult(metrics or {}, duration_s, validity, reason, environment=environment)
+        found = disturbance(around.environment, around.others, self._limits)
+        cause = ""
+        if validity is not Validity.VOID and found is not None:
+            validity, metrics, reason = Validity.VOID, None, found.reason
+            cause = found.cause.value
+        return WindowResult(
+            metrics or {},
+            duration_s,
+            validity,
+            reason,
+            environment=around.environment,
+            others=around.others,
+            cause=cause,
+        )
+
+    def _pids(self) -> tuple[int, ...]:
+        """The service's processes; none while it is away."""
+        try:
+            return tuple(process.pid for process in self._target.look())
+        except MissingData:
+            return ()
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""What happened around a window, and whether the window may count. Reads only."""

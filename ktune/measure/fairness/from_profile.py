@@ -1,0 +1,91 @@
+"""The limits that hold for a profile on this machine, and what of them this host can't tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ktune.kernel.processes import hidden_processes
+from ktune.measure import host_load
+from ktune.measure.cgroup import own_cgroup
+from ktune.measure.fairness.cpus import CpuFiles
+from ktune.measure.fairness.limits import HostLimits
+from ktune.profile.fairness import Fairness, first_said
+from ktune.profile.model import Profile
+
+DEFAULTS = HostLimits(steal=0.25, others=0.25, throttled=0.05, memory=0.25)
+"""Of a command; docs/statistics.md has what was measured for them."""
+_ATTACHED = HostLimits(steal=0.25, throttled=0.05)
+"""Of a service that runs already: whoever else runs here may be its client."""
+
+
+def limits_of(fairness: Fairness, *, attached: bool) -> HostLimits:
+    """What a profile (and the local configuration) says, else the default."""
+    default = _ATTACHED if attached else DEFAULTS
+
+    def one(said: float | None, usual: float | None) -> float | None:
+        return usual if said is None else said
+
+    return HostLimits(
+        steal=one(fairness.steal, default.steal),
+        others=one(fairness.others, default.others),
+        throttled=one(fairness.throttled, default.throttled),
+        memory=one(fairness.memory, default.memory),
+        frequency=one(fairness.frequency, default.frequency),
+    )
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One thing around a window: the limit on it, and why this host does not tell it (or tells only
+    a part of it); empty: it does."""
+
+    name: str
+    limit: float | None
+    missing: str = ""
+    partly: bool = False
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        bound = "recorded only" if self.limit is None else f"limit {self.limit:.0%}"
+        if self.name == "frequency" and self.limit is not None:
+            bound = f"at least {self.limit:.0%}"
+        if not self.missing:
+            return f"{self.name}: {bound}"
+        return (
+            f"{self.name}: {bound}, {'but' if self.partly else 'not recorded here:'} {self.missing}"
+        )
+
+
+def survey(limits: HostLimits, *, virtual: bool) -> Iterator[Recorded]:
+    """What would be recorded of each window here. Reads only."""
+    load, cpus = host_load.sample(), CpuFiles()
+    untold = dict.fromkeys(("steal", "others", "throttled", "memory", "frequency"), "")
+    if load.ticks == 0:
+        untold["steal"] = "/proc/stat can't be read"
+    elif virtual and load.steal_ticks == 0:
+        untold["steal"] = "none since boot: this hypervisor may not tell"
+    untold["others"] = hidden_processes()
+    untold["throttled"] = cpus.no_throttling
+    untold["frequency"] = cpus.no_frequency
+    untold["memory"] = _no_pressure(load)
+    for name, why in untold.items():
+        partly = bool(why) and (name == "others" or (name == "steal" and load.ticks > 0))
+        yield Recorded(name, getattr(limits, name), why, partly)
+
+
+def _no_pressure(load: host_load.LoadSample) -> str:
+    if "memory_some" not in load.pressure_us:
+        return "the kernel has no pressure stall information (psi=1)"
+    if own_cgroup() is None:
+        return "no cgroup version 2, so that the run's own waiting can't be told from others'"
+    return ""
+
+
+def windows_survey(profile: Profile, here: Fairness, *, virtual: bool) -> Iterator[Recorded]:
+    """The same by a profile and the local configuration; nothing without a workload."""
+    if profile.workload is not None:
+        attached = profile.workload.attach is not None
+        limits = limits_of(first_said(profile.fairness, here), attached=attached)
+        yield from survey(limits, virtual=virtual)

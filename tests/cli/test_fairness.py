@@ -1,0 +1,136 @@
+"""Windows beside a program that takes the CPU: void where it is none of the run's, and said so."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .support import Cli, Ran
+
+OUTSIDE, INSIDE = "outside-hog", "inside-hog"
+BUSY = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo speed=$i"
+"""A tenth of a second of pure shell."""
+
+
+@pytest.fixture
+def hogs(tmp_path: Path) -> Path:
+    """A shell under two names, where the workload's user gets at it."""
+    folder = Path("/tmp") / f"ktune-hogs-{os.getpid()}"
+    folder.mkdir(mode=0o755)
+    try:
+        for name in (OUTSIDE, INSIDE):
+            shutil.copy("/bin/dash", folder / name)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def hog(folder: Path) -> Iterator[None]:
+    """Three of them, to be seen on a busy machine, too."""
+    argv = [folder / OUTSIDE, "-c", "while :; do :; done"]
+    running = [subprocess.Popen(argv) for _ in range(3)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def profile(tmp_path: Path, hogs: Path, fairness: str) -> Path:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        f"""ktune: 1
+kind: profile
+name: nothing-to-gain
+scope: ephemeral
+workload:
+  command: ["{hogs / INSIDE}", -c, "{BUSY}"]
+  renews: [new_process, new_socket]
+  timeout: 60s
+  metrics: {{speed: {{from: key_value, unit: 1/s, plausible: [1, 1000000]}}}}
+knobs: {{sysctl: {{net.ipv4.tcp_fin_timeout: {{range: [10, 60]}}}}}}
+objectives: [{{metric: speed, direction: maximize}}]
+search: {{trials: 2, seed: 1}}
+fairness: {fairness}
+"""
+    )
+    return path
+
+
+def windows(cli: Cli) -> list[dict]:
+    (folder,) = (cli.state / "studies").iterdir()
+    return [json.loads(line) for line in (folder / "windows.jsonl").read_text().splitlines()]
+
+
+def tune(cli: Cli, *words: object) -> Ran:
+    return cli("tune", *words, "--search-only", timeout_s=300)
+
+
+def test_a_hog_outside_the_run_voids_its_windows_and_is_named(
+    cli: Cli, tmp_path: Path, hogs: Path
+) -> None:
+    """The baseline against itself beside a hog ends without a number, and says what to do."""
+    path = profile(tmp_path, hogs, "{others: 1%}")
+    with hog(hogs):
+        done = tune(cli, path)
+    assert done.code == 1, done.out + done.err
+    assert OUTSIDE in done.err
+    assert "6 baseline windows in a row were disturbed: other programs took" in done.err
+    assert "part_of_it: [" in done.err
+    seen = windows(cli)
+    assert {item["validity"] for item in seen} == {"void"}
+    assert {item["cause"] for item in seen} == {"others"}
+    assert all(item["metrics"] == {} for item in seen)
+    assert all(item["others"][OUTSIDE] > 0.01 for item in seen)
+    assert all(INSIDE not in item["others"] for item in seen)
+    study = cli("studies", "list", "--json").json[0]["id"]
+    assert "disturbed" in cli("report", study).out
+    document = cli("report", study, "--json").json["disturbed"]
+    assert document["void"] == document["by_cause"]["others"] == len(seen)
+    assert OUTSIDE in document["programs"]
+
+
+@pytest.mark.full
+def test_the_same_hog_does_not_count_where_it_is_part_of_the_work(
+    cli: Cli, tmp_path: Path, hogs: Path
+) -> None:
+    """... nor where the profile accepts any; the workload itself never does."""
+    path = profile(tmp_path, hogs, f"{{others: off, part_of_it: [{OUTSIDE}]}}")
+    with hog(hogs):
+        done = tune(cli, path)
+    assert done.code == 0, done.out + done.err
+    seen = windows(cli)
+    assert {item["validity"] for item in seen} == {"valid"}
+    for item in seen:
+        assert item["environment"]["others_share"] >= 0
+        assert not {OUTSIDE, INSIDE} & set(item["others"])
+
+
+def test_the_plan_says_what_is_recorded_here(cli: Cli, tmp_path: Path, hogs: Path) -> None:
+    path = profile(tmp_path, hogs, "{others: 10%, steal: off}")
+    text = cli("plan", path).out
+    assert "others: limit 10%" in text
+    found = {item["name"]: item for item in cli("plan", path, "--json").json["fairness"]}
+    assert list(found) == ["steal", "others", "throttled", "memory", "frequency"]
+    assert found["others"]["limit"] == 0.1
+    has_cpufreq = bool(list(Path("/sys/devices/system/cpu/cpufreq").glob("policy*")))
+    assert has_cpufreq != bool(found["frequency"]["missing"])
+    doctor = {item["name"]: item["answer"] for item in cli("doctor", "--json").json}
+    assert (doctor["window: frequency"] == "works") == has_cpufreq
+
+
+def test_a_wrong_limit_is_named_with_its_place(cli: Cli, tmp_path: Path, hogs: Path) -> None:
+    path = profile(tmp_path, hogs, "{others: 0.1, stael: 10%}")
+    done = cli("profile", "validate", path)
+    assert done.code == 2
+    assert f"{path}:13:" in done.err + done.out
+    assert "steal" in done.err + done.out
