@@ -14,7 +14,7 @@ from ktune.measure import host_load
 from ktune.measure.fairness.cpus import CpuFiles, CpuState, throttled_share
 from ktune.measure.fairness.limits import FREQUENCY, MEMORY, OTHERS, THROTTLED
 
-_NAMED = 5
+_NAMED = 8
 _COMM_BYTES = 15
 
 
