@@ -133,17 +133,18 @@ class CommandSource:
         try:
             services.begin(poll)
             result = self._run(poll)
-            why = services.dead_by_now() if result.validity is not Validity.VALID else None
+            # asking what was said also has each keeper look whether its server is still there
+            disturbed = services.disturbance() if result.valid else ""
+            why = services.dead() if result.valid else services.dead_by_now()
         except ServiceDied as died:
-            result, why = None, str(died)
+            result, disturbed, why = None, "", str(died)
         except ServiceError as error:
-            result, why = None, error.message
+            result, disturbed, why = None, "", error.message
         if why is not None or services.full():
             services.failed(why or (result.reason if result else ""))
             return WindowResult({}, 0.0, Validity.CANDIDATE_FAILED, why or "")
         assert result is not None
         services.went_well()
-        disturbed = services.disturbance() if result.valid else ""
         return (
             replace(result, validity=Validity.VOID, metrics={}, reason=disturbed)
             if disturbed

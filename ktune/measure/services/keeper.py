@@ -104,7 +104,8 @@ class _Keeper:
             return
         if operation == "mark":
             if self._server is not None:
-                self._server.drain()
+                # its end may be a moment old and not have been seen yet
+                self._look_after(self._server, _wait([self._server.pidfd], 0.0))
             self._say("done")
             return
         server, self._server = self._server, None
