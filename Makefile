@@ -2,7 +2,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Tests of the host's knobs lock each other out, namespaces and state folders are each test's own.
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
+# One worker more than processors: many tests wait, for a deadline or a program that starts.
+WORKERS := $(shell echo $$(($$(nproc) + 1)))
+PARALLEL := --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
 
 # Debian kernels in a guest (software emulation); docs/testing.md.
 GUEST := $(BIN)/python -m tests.guest

@@ -76,7 +76,12 @@ def test_a_tuner_killed_in_a_window_is_undone_by_its_guardian(
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("name", "code"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.full),
+    ],
 )
 def test_a_signal_restores_and_names_the_command_that_resumes(
     net_bench: Bench, before: Before, name: signal.Signals, code: int
@@ -646,7 +651,7 @@ def test_dirty_bytes_where_the_ratio_was_in_force_gives_the_ratio_back(
     ("misdeed", "reason"),
     [
         ("sleep 300", "(timeout)"),
-        ("exit 0", "ops_per_s"),
+        pytest.param("exit 0", "ops_per_s", marks=pytest.mark.full),
         ("echo ops_per_s=nan; exit 0", "ops_per_s"),
         pytest.param("echo ops_per_s=inf; exit 0", "ops_per_s", marks=pytest.mark.full),
         pytest.param("echo ops_per_s=0.001; exit 0", "ops_per_s", marks=pytest.mark.full),

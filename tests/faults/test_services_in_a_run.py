@@ -63,7 +63,9 @@ def test_a_run_beside_a_server_finds_its_answer_and_keeps_the_log(served: Bench,
     ]
 
 
-@pytest.mark.parametrize("name", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "name", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.full)]
+)
 def test_a_run_that_is_ended_leaves_no_server_and_no_setting(
     served: Bench, net: Net, name: signal.Signals
 ) -> None:

@@ -161,6 +161,7 @@ def test_missing_data_rolls_back_when_that_is_asked_for(world: Watching) -> None
     assert world.live() == BASELINE
 
 
+@pytest.mark.full
 def test_metrics_that_stand_still_are_missing_data(world: Watching) -> None:
     world.watch(world.source(innocent, noise=0.0, at_most=14))
     assert any("again and again" in item.text for item in world.record.alerts)
@@ -198,6 +199,7 @@ def test_drift_is_put_back_and_told(world: Watching) -> None:
     assert any("changed by somebody else" in item.text for item in world.record.alerts)
 
 
+@pytest.mark.full
 def test_drift_is_kept_where_the_policy_says_so(tmp_path: Path) -> None:
     with watching(tmp_path, "{drift: keep, probation_pairs: 8}") as world:
 

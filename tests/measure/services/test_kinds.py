@@ -73,7 +73,7 @@ def test_the_template_is_made_once_and_again_for_other_data(bed: Bed) -> None:
     assert len(made[2]) == len(made[0]) + 1
 
 
-@pytest.mark.parametrize("kind", ["postgresql", "redis"])
+@pytest.mark.parametrize("kind", [pytest.param("postgresql", marks=pytest.mark.full), "redis"])
 def test_restart_keeps_the_data_and_restore_brings_the_template_back(kind: str, bed: Bed) -> None:
     need(kind)
     change = {

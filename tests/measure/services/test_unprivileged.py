@@ -69,7 +69,13 @@ def session(python: str, home: Path) -> Session:
     return start
 
 
-@pytest.mark.parametrize("kind", PROGRAMS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.full if kind == "postgresql" else ())
+        for kind in PROGRAMS
+    ],
+)
 def test_a_server_runs_without_root_in_a_namespace(kind: str, session: Session) -> None:
     need(kind)
     extra = {"postgresql": ", scale: 1", "nginx": ", files: 1"}.get(kind, "")
