@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ktune.cli.common import SubParsers, print_json, say, show, state_paths, table
 from ktune.errors import ExitCode, KtuneError
+from ktune.measure.swap.ground import left, undo_left, undone_text
 from ktune.policy.settle import settle
 from ktune.proxy.guardian.recovery import Recovery, RecoveryOutcome
 from ktune.proxy.module.modes import SYSFS, end_emergency
@@ -45,7 +46,12 @@ def run(args: Namespace) -> int:
     if args.json:
         print_json([item.to_json() for item in recoveries])
     code = report_recoveries(recoveries, silent=args.json)
-    if not recoveries and not args.json:
+    swaps = list(undo_left(paths.state))
+    if not args.json:
+        say(*(undone_text(*swap) for swap in swaps))
+    if any(problem for _, problem in swaps):
+        code = ExitCode.FAILED
+    if not recoveries and not swaps and not args.json:
         say("nothing is pending")
     if args.end_emergency and code == ExitCode.OK:
         _end_emergency(paths, silent=args.json)
@@ -114,6 +120,7 @@ def report_recoveries(recoveries: Sequence[Recovery], *, silent: bool) -> int:
 
 def _dry_run(paths: StatePaths, *, as_json: bool, end_emergency: bool) -> int:
     found = pending(paths)
+    swaps = list(left(paths.state))
     if as_json:
         print_json(
             [
@@ -123,10 +130,15 @@ def _dry_run(paths: StatePaths, *, as_json: bool, end_emergency: bool) -> int:
         )
     else:
         say(*(f"{item.path}: {item.condition.value}: {item.reason}" for item in found))
+        say(*(f"{folder}: a dead run's swap file and memory cgroup" for folder in swaps))
         emergencies = [item for item in lockouts.read_lockouts(paths) if item.emergency]
         for item in emergencies if end_emergency else ():
             say(f"emergency in {item.where} since {item.since} would be ended: {item.why}")
-        say("dry run: nothing was changed" if found or emergencies else "nothing is pending")
+        say(
+            "dry run: nothing was changed"
+            if found or swaps or emergencies
+            else "nothing is pending"
+        )
     return ExitCode.OK
 
 

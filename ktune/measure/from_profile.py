@@ -40,6 +40,7 @@ BUNDLED = {
     "ktune-http-load": "ktune.measure.workloads.http_load",
     "ktune-resp-load": "ktune.measure.workloads.resp_load",
     "ktune-memcached-load": "ktune.measure.workloads.memcached_load",
+    "ktune-memory-touch": "ktune.measure.workloads.memory_touch",
     "ktune-pointer-chase": "ktune.measure.workloads.pointer_chase",
     "ktune-small-files": "ktune.measure.workloads.small_files",
     "ktune-log-append": "ktune.measure.workloads.log_append",

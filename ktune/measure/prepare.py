@@ -19,6 +19,7 @@ from ktune.measure import rights
 from ktune.measure.cgroup import WindowCgroup
 from ktune.measure.clone import CLONE_NEWIPC, CLONE_NEWPID
 from ktune.measure.job import BUNDLED_PREFIX, Job
+from ktune.measure.swap.memory_group import MemoryGroup
 
 KILLED_BY = 128
 """Exit code of a first process whose command was ended by a signal: this plus its number."""
@@ -44,9 +45,14 @@ class Streams(NamedTuple):
     go: int
 
 
-def become(
-    job: Job, group: WindowCgroup | None, streams: Streams, *, parent: int, home: str = "/"
-) -> NoReturn:
+class Groups(NamedTuple):
+    """The cgroups that the child has yet to join."""
+
+    window: WindowCgroup | None
+    memory: MemoryGroup | None
+
+
+def become(job: Job, groups: Groups, streams: Streams, *, parent: int, home: str = "/") -> NoReturn:
     """Turn this fresh fork of `parent` into the command, once it is told to. Never returns.
 
     `home`: the folder in which the command starts.
@@ -57,10 +63,13 @@ def become(
     try:
         step = "new session"
         _fresh_process(streams)
-        if group is not None:
+        if groups.window is not None:
             # Without it the process tree is still found: we are its subreaper.
             with contextlib.suppress(OSError):
-                group.join()
+                groups.window.join()
+        if groups.memory is not None:
+            step = "join the memory cgroup"
+            groups.memory.join()
         if job.cpus:
             step = f"pin to CPU {','.join(map(str, job.cpus))}"
             os.sched_setaffinity(0, job.cpus)

@@ -41,6 +41,7 @@ from ktune.measure.specs import (
     ServiceStep,
     WorkloadSpec,
 )
+from ktune.measure.swap.limited import LimitedMemory
 from ktune.measure.user import account_for
 from ktune.measure.window import Poll, Validity, WindowResult
 
@@ -69,11 +70,13 @@ class CommandSource:
         limits: HostLimits | None = None,
         services: Services | None = None,
         part_of_it: Sequence[str] = (),
+        memory: LimitedMemory | None = None,
     ) -> None:
         self._workload = workload
         self._services = services
+        self._memory = memory
         self._scope = scope
-        self._health = tuple(health)
+        self._health = (*health, *([memory.health] if memory else []))
         self._limits = limits or HostLimits()
         self._account = account_for(workload.user)
         self._spawner = Spawner((lambda: services.group) if services else (lambda: None))
@@ -104,6 +107,8 @@ class CommandSource:
 
     def begin(self) -> None:
         """Have the services up already. Raises ServiceError, BusyError, RefusedError."""
+        if self._memory is not None:
+            self._memory.begin(lambda: None)
         if self._services is not None:
             self._services.begin(lambda: None)
 
@@ -114,12 +119,18 @@ class CommandSource:
             self._helper.close()
             self._sensing.close()
         finally:
-            if self._services is not None:
-                self._services.close()
+            try:
+                if self._services is not None:
+                    self._services.close()
+            finally:
+                if self._memory is not None:
+                    self._memory.close()
 
     def run(self, poll: Poll) -> WindowResult:
         """Measure one window. Raises what `poll` raises, after the workload was killed, and
         ServiceError when a service does not get well any more."""
+        if self._memory is not None:
+            self._memory.begin(poll)
         try:
             return self._void_if_unwell() or self._beside_services(poll)
         except SpawnerGone as error:
@@ -283,6 +294,7 @@ class CommandSource:
         account, workload = self._account, self._workload
         ours = self._services.environment() if self._services else {}
         environment = {**account.environment(), **ours, **dict(workload.environment)}
+        memory = self._memory if folder else None
         return Job(
             argv=tuple(argv),
             bundled=bundled,
@@ -294,6 +306,8 @@ class CommandSource:
             output_limit=workload.output_limit,
             cpus=workload.cpus,
             folder=folder,
+            memory_below=memory.group if memory else "",
+            memory_bytes=memory.spec.memory_bytes if memory else 0,
             **self._namespaces(),
         )
 

@@ -13,6 +13,7 @@ from ktune.measure.fairness.from_profile import limits_of
 from ktune.measure.from_profile import workload_spec
 from ktune.measure.runner import CommandSource, HealthCheck
 from ktune.measure.services.services import Services
+from ktune.measure.swap.limited import LimitedMemory
 from ktune.profile.configuration import configuration
 from ktune.profile.fairness import Fairness, first_said
 from ktune.profile.workload import Workload
@@ -24,12 +25,13 @@ def open_source(
     scope: NamespaceRef | None = None,
     health: Sequence[HealthCheck] = (),
     services: Services | None = None,
+    memory: LimitedMemory | None = None,
     cpus: tuple[int, ...] = (),
     fairness: Fairness | None = None,
 ) -> CommandSource | AttachSource:
-    """A `WindowSource` and context manager; a command runs on `cpus` (none: anywhere) and beside
-    `services`. `fairness`: the profile's, which goes before the machine's own. Raises RefusedError,
-    UsageError, and what `configuration` raises."""
+    """A `WindowSource` and context manager; a command runs on `cpus` (none: anywhere), beside
+    `services`, with `memory` (None: all there is). `fairness`: the profile's, which goes before the
+    machine's own. Raises RefusedError, UsageError, and what `configuration` raises."""
     fair = first_said(fairness or Fairness(), configuration().fairness)
     limits = limits_of(fair, attached=workload.attach is not None)
     if workload.attach is not None:
@@ -42,6 +44,7 @@ def open_source(
         scope=scope,
         health=health,
         services=services,
+        memory=memory,
         limits=limits,
         part_of_it=fair.part_of_it,
     )

@@ -17,12 +17,14 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from ktune.measure.cgroup import WindowCgroup
 from ktune.measure.clone import CLONE_NEWIPC, CLONE_NEWPID, fork_into
 from ktune.measure.job import Job, Leftover, Outcome
-from ktune.measure.prepare import Streams, become
+from ktune.measure.prepare import Groups, Streams, become
 from ktune.measure.scratch import Scratch
+from ktune.measure.swap.memory_group import MemoryGroup
 
 _CHUNK = 1 << 16
 _KILL_PATIENCE_S = 5.0
@@ -84,6 +86,7 @@ class Begun:
     out: _Tail
     err: _Tail
     scratch: Scratch | None = None
+    memory: MemoryGroup | None = None
 
     @property
     def sound(self) -> bool:
@@ -98,8 +101,18 @@ class Begun:
         self.err.close()
         _kill([self.pid])
         os.waitpid(self.pid, 0)
+        self.leave()
+
+    def leave(self) -> None:
+        """Its cgroups go, with whoever is still in them."""
         if self.group is not None:
+            self.group.kill()
             self.group.remove()
+        if self.memory is not None:
+            with contextlib.suppress(
+                OSError
+            ):  # stuck in the kernel: whoever made the one above it sees
+                self.memory.remove()
 
 
 def begin(job: Job, group_name: str, scratch: Scratch | None = None) -> Begun:
@@ -107,6 +120,9 @@ def begin(job: Job, group_name: str, scratch: Scratch | None = None) -> Begun:
 
     Raises OSError when there is none to be had.
     """
+    memory = None
+    if job.memory_below:
+        memory = MemoryGroup.create(Path(job.memory_below), group_name, job.memory_bytes)
     group = WindowCgroup.create(group_name)
     pipes = [os.pipe() for _ in range(4)]
     (out_read, out_write), (err_read, err_write), (fail_read, fail_write), (go_read, go) = pipes
@@ -119,16 +135,19 @@ def begin(job: Job, group_name: str, scratch: Scratch | None = None) -> Begun:
             os.close(fd)
         if group is not None:
             group.remove()
+        if memory is not None:
+            memory.remove()
         raise
     if pid == 0:
         streams = Streams(stdout=out_write, stderr=err_write, fail=fail_write, go=go_read)
         home = "/" if scratch is None else scratch.path
-        become(job, to_join, streams, parent=parent, home=home)
+        groups = Groups(to_join, memory)
+        become(job, groups, streams, parent=parent, home=home)
     for fd in (out_write, err_write, fail_write, go_read):
         os.close(fd)
     limit = job.output_limit
     out, err = _Tail(out_read, limit), _Tail(err_read, limit // 8 or 1)
-    return Begun(job, pid, group, go, fail_read, out, err, scratch)
+    return Begun(job, pid, group, go, fail_read, out, err, scratch, memory)
 
 
 def run(begun: Begun, control: int) -> Outcome:
@@ -141,9 +160,7 @@ def run(begun: Begun, control: int) -> Outcome:
         os.close(begun.go)
         return _run(begun, control, started_s)
     finally:
-        if begun.group is not None:
-            begun.group.kill()
-            begun.group.remove()
+        begun.leave()
 
 
 def _run(begun: Begun, control: int, started_s: float) -> Outcome:

@@ -12,6 +12,7 @@ from ktune.kernel.tunable import Assignment
 from ktune.kernel.values import Value
 from ktune.kernel.wording import counted
 from ktune.measure.services.from_profile import survey
+from ktune.measure.swap.ground import undo_left, undone_text
 from ktune.modes.settings import Settings, guardrails_of
 from ktune.modes.stage import Stage
 from ktune.profile.configuration import configuration
@@ -38,6 +39,8 @@ def prepare_plan(
     for recovery in recover(paths):
         if recovery.outcome is not RecoveryOutcome.IN_USE:  # another run at work: its own affair
             observe(Note(_recovery_text(recovery)))
+    for folder, problem in undo_left(paths.state):
+        observe(Note(undone_text(folder, problem)))
     plan = resolve(profile, load_catalog(), host_facts(), metric_hosts=configuration().metric_hosts)
     if plan.tuners and not coexist:
         names = ", ".join(f"{tuner.name} (pid {tuner.pid})" for tuner in plan.tuners)

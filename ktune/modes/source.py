@@ -15,6 +15,7 @@ from ktune.measure.runner import CommandSource, HealthCheck
 from ktune.measure.services.from_profile import services_of
 from ktune.measure.services.services import Services
 from ktune.measure.source import open_source
+from ktune.measure.swap.from_profile import memory_of
 from ktune.profile.model import Profile
 from ktune.profile.placement import online_cpus, workload_cpus
 from ktune.profile.services.link import LinkService
@@ -47,6 +48,7 @@ def window_source(
             health=health,
             services=services or services_of(profile, namespace, logs),
             fairness=profile.fairness,
+            memory=memory_of(profile),
             cpus=workload_cpus(profile, online_cpus()) if profile.workload.cpus else (),
         )
         stack.callback(source.close)

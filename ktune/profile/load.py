@@ -118,7 +118,7 @@ def _services_of(tree: Node) -> dict[str, Node]:
     for item in node.items if node else ():
         name = item.mapping.get("name") or item.mapping.get("kind")
         kind = item.mapping.get("kind")
-        if name is not None and kind is not None and kind.value != "link":
+        if name is not None and kind is not None and kind.value not in ("link", "swap"):
             found.setdefault(str(name.value), item)
     return found
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ktune.measure.services.programs import NEEDED, NoPrograms, find_programs
+from ktune.measure.swap.memory_group import NoMemoryGroup, own_memory_group
 from ktune.policy.probes import Answer, Finding
 
 
 def service_findings() -> list[Finding]:
     """One for each kind: which version is here, or how to get it."""
-    found = []
+    found = [_swap()]
     for kind in NEEDED:
         try:
             programs = find_programs(kind)
@@ -18,3 +19,11 @@ def service_findings() -> list[Finding]:
             answer, detail = Answer.WORKS, f"{programs.version} ({programs.server})"
         found.append(Finding(f"service: {kind}", answer, detail, f"services: {{kind: {kind}}}"))
     return found
+
+
+def _swap() -> Finding:
+    try:
+        answer, detail = Answer.WORKS, f"a memory cgroup below {own_memory_group()}"
+    except NoMemoryGroup as problem:
+        answer, detail = Answer.MISSING, str(problem)
+    return Finding("service: swap", answer, detail, "services: {kind: swap}, as root")

@@ -17,6 +17,8 @@ from ktune.measure.services.programs import NoPrograms, find_programs
 from ktune.measure.services.service import Setup
 from ktune.measure.services.services import Services
 from ktune.measure.services.template import template_of
+from ktune.measure.swap.from_profile import planned
+from ktune.measure.swap.ground import KIND
 from ktune.measure.user import Account, account_for
 from ktune.profile.model import Profile
 from ktune.profile.services.checks import servers
@@ -60,6 +62,12 @@ def services_of(
 
 def survey(profile: Profile) -> Iterator[ServiceSurvey]:
     """What a plan says of each. Touches nothing; asks the programs for their versions."""
+    try:
+        text = planned(profile)
+    except RefusedError as error:
+        yield ServiceSurvey(KIND, KIND, error.message)
+    else:
+        yield from [ServiceSurvey(KIND, text)] if text else []
     for name, service in servers(profile).items():
         try:
             setup = _setup(profile, service, None, None)

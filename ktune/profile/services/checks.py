@@ -8,6 +8,7 @@ from ktune.profile.cpus import OTHERS
 from ktune.profile.errors import Problem, did_you_mean, shown
 from ktune.profile.model import Profile
 from ktune.profile.services.programs import NginxService, PostgresqlService, ProgramService
+from ktune.profile.services.swap import SwapService
 from ktune.profile.workload import Renewal, ServiceAction, ServiceReset, Workload
 
 _RESTART_RENEWS = (Renewal.NEW_SOCKET, Renewal.NEW_OPEN, Renewal.NEW_PROCESS)
@@ -30,6 +31,7 @@ def renewed(workload: Workload) -> set[str]:
 
 def check_services(profile: Profile) -> Iterator[Problem]:
     """Names and ports stand once; resets name a service that can do it."""
+    yield from _swaps(profile)
     seen: set[str] = set()
     ports: set[int] = set()
     for index, item in enumerate(profile.services):
@@ -52,6 +54,19 @@ def check_services(profile: Profile) -> Iterator[Problem]:
     if profile.workload is not None:
         yield from _resets(profile, profile.workload)
         yield from _others(profile, profile.workload)
+
+
+def _swaps(profile: Profile) -> Iterator[Problem]:
+    """Swap is the whole host's; one file is enough."""
+    found = [at for at, item in enumerate(profile.services) if isinstance(item, SwapService)]
+    for index in found[1:]:
+        yield Problem(profile.where("services", index), "services: one swap is enough")
+    for index in found[:1]:
+        mark = profile.where("services", index)
+        if profile.scope != "host":
+            yield Problem(mark, "services: swap is the whole host's: use `scope: host`")
+        if profile.workload is not None and profile.workload.phases:
+            yield Problem(mark, "services: no swap beside `phases`: each would want the file")
 
 
 def _upstream(profile: Profile, index: int, name: str) -> Iterator[Problem]:

@@ -15,8 +15,9 @@ from ktune.profile.services.programs import (
     PostgresqlService,
     RedisService,
 )
+from ktune.profile.services.swap import SwapService
 
-SERVICE_KINDS = ("link", "postgresql", "redis", "nginx", "memcached")
+SERVICE_KINDS = ("link", "swap", "postgresql", "redis", "nginx", "memcached")
 
 
 def _known_kind(value: object) -> object:
@@ -40,6 +41,7 @@ def _kind(value: object) -> str:
 
 Service = Annotated[
     Annotated[LinkService, Tag("link")]
+    | Annotated[SwapService, Tag("swap")]
     | Annotated[PostgresqlService, Tag("postgresql")]
     | Annotated[RedisService, Tag("redis")]
     | Annotated[NginxService, Tag("nginx")]

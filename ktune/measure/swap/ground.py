@@ -1,0 +1,139 @@
+"""The folder of a swap file: one run at a time, and how it is undone. Standard library only.
+
+`STATE/services/run/SWAP-xxxxxxxx` holds the file and the name of the memory cgroup; the lock beside
+it is held by whoever answers for both. Without a holder they are a dead run's, which anybody may
+undo.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ktune.measure.swap import area
+from ktune.measure.swap.memory_group import MemoryGroup
+from ktune.proxy.folders import private_folder
+from ktune.records.services import LOCK_SUFFIX, RunningService
+
+NAME = "SWAP"
+"""No service can have it: their names are lower case."""
+KIND = "swap"
+_GROUP = "group"
+_OURS = re.compile(rf"/services/run/{NAME}-[0-9a-f]{{8}}/{area.FILE}\Z")
+
+
+class Taken(Exception):
+    """Another run holds the folder; the text says which."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The lock of a folder, as long as it is open."""
+
+    folder: Path
+    fd: int
+
+    def tell(self, running: RunningService) -> None:
+        """For `ktune status`. Raises OSError."""
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, json.dumps(asdict(running)).encode(), 0)
+
+    def release(self) -> None:
+        """Nothing is left in the folder's place."""
+        os.ftruncate(self.fd, 0)
+        os.close(self.fd)
+
+
+def hold(folder: Path) -> Hold:
+    """Raises Taken, OSError."""
+    private_folder(folder.parent)
+    path = folder.with_name(folder.name + LOCK_SUFFIX)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        said = os.pread(fd, 1 << 16, 0)
+        os.close(fd)
+        raise Taken(_holder(said)) from None
+    return Hold(folder, fd)
+
+
+def note_group(folder: Path, group: Path) -> None:
+    """Before it is made: what is on disk can be undone. Raises OSError."""
+    fd = os.open(folder / _GROUP, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, os.fsencode(group))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def undo(folder: Path) -> None:
+    """Whoever is in the group ends, the swap file is switched off, everything is removed.
+
+    Raises OSError where the kernel refuses; then the file is still there, to be tried again.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        MemoryGroup(Path(os.fsdecode((folder / _GROUP).read_bytes()))).end()
+    file = folder / area.FILE
+    if area.is_on(file):
+        area.switch_off(file)
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def left(state: Path) -> Iterator[Path]:
+    """Folders that nobody holds any more: of this state folder, and wherever the kernel still swaps
+    to a file of ours. Raises OSError."""
+    places = [path.parent for path in map(Path, area.switched_on()) if _OURS.search(str(path))]
+    places += sorted((state / "services" / "run").glob(f"{NAME}-????????"))
+    for folder in dict.fromkeys(map(Path, map(os.path.realpath, places))):
+        if folder.is_dir() and folder.stat().st_uid == os.geteuid() and not _held(folder):
+            yield folder
+
+
+def undo_left(state: Path) -> Iterator[tuple[Path, str]]:
+    """Undo what dead runs have left: each folder, and why it could not be (empty: it was)."""
+    for folder in list(left(state)):
+        try:
+            held = hold(folder)
+        except (Taken, OSError):
+            continue  # a run has just taken it over
+        try:
+            undo(folder)
+        except OSError as error:
+            os.close(held.fd)
+            yield folder, error.strerror or str(error)
+        else:
+            held.release()
+            yield folder, ""
+
+
+def undone_text(folder: Path, problem: str) -> str:
+    """What became of it, for people; `problem` as `undo_left` tells it."""
+    if problem:
+        return f"NOT undone: the swap file that a dead run has left in {folder}: {problem}"
+    return f"swap file and memory cgroup that a dead run had left are gone: {folder}"
+
+
+def _held(folder: Path) -> bool:
+    try:
+        held = hold(folder)
+    except Taken:
+        return True
+    os.close(held.fd)
+    return False
+
+
+def _holder(said: bytes) -> str:
+    try:
+        return f" (pid {json.loads(said)['pid']})"
+    except (ValueError, TypeError, KeyError):
+        return ""
