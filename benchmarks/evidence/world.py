@@ -197,7 +197,11 @@ class World:
 
     def forget(self, session: Session) -> None:
         """Its study is not kept: the result is in the benchmark's own file."""
-        shutil.rmtree(session.study.folder)
+        self.drop(session.study)
+
+    def drop(self, study: Study) -> None:
+        """The same, of a study by itself."""
+        shutil.rmtree(study.folder)
 
     def proof(
         self, seed: int, stream: Stream, effects: Effects = NO_EFFECT

@@ -1,0 +1,48 @@
+"""Searches without a proof: random, and Optuna's TPE as its manual shows it; best window wins."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from benchmarks.comparison.problem import Outcome, Problem, best_of_search
+from benchmarks.surfaces.points import values_of
+
+
+def plain(problem: Problem, sampler: str) -> Outcome:
+    """`sampler`: random or tpe. The reference is asked first, as every tuner does."""
+    import optuna
+
+    from ktune.search.distributions import distributions_of
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    states = optuna.trial.TrialState
+    started_s = time.perf_counter()
+    chosen: Any = (
+        optuna.samplers.RandomSampler(seed=problem.seed)
+        if sampler == "random"
+        else optuna.samplers.TPESampler(seed=problem.seed)
+    )
+    study = optuna.create_study(
+        direction="maximize" if problem.maximize else "minimize", sampler=chosen
+    )
+    problem.measure(problem.reference)
+    distributions = distributions_of(problem.space)
+    first = problem.asked[0].value
+    study.add_trial(
+        optuna.trial.create_trial(
+            params=dict(problem.space.nearest(problem.space.baseline)),
+            distributions=distributions,
+            value=first,
+            state=states.FAIL if first is None else states.COMPLETE,
+        )
+    )
+    while problem.left:
+        trial = study.ask(distributions)
+        assignment = problem.space.decode(trial.params)
+        value = problem.measure(tuple(values_of(problem.space, assignment)))
+        if value is None:
+            study.tell(trial, state=states.FAIL)
+        else:
+            study.tell(trial, value)
+    return best_of_search(problem, time.perf_counter() - started_s)
