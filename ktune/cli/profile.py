@@ -1,4 +1,4 @@
-"""`ktune profile`: list, show, init, validate."""
+"""`ktune profile`: list, show, init, validate, recommend."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
+from ktune.cli import recommend
 from ktune.cli.common import SubParsers, print_json, say, state_paths, table, warn
 from ktune.errors import ExitCode, KtuneError, UsageError
 
@@ -14,7 +15,7 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     """Its arguments."""
     parser = subparsers.add_parser(
         "profile",
-        help="profiles: list, show, init, validate",
+        help="profiles: list, show, init, validate, recommend",
         description="Profiles are data: nothing here changes the system or runs a workload.",
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -22,7 +23,14 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
     showing = verbs.add_parser("show", help="a profile with everything it inherits")
     starting = verbs.add_parser("init", help="write a commented profile to start from")
     checking = verbs.add_parser("validate", help="check files; every problem with its place")
-    for verb in (listing, showing, checking):
+    recommending = verbs.add_parser(
+        "recommend",
+        help="which profiles fit what runs here",
+        description="Looks at processes, listening sockets and, for a few seconds, at the mix of "
+        "work; names the profiles that fit, best first, and why. Reads only.",
+    )
+    recommend.add_arguments(recommending)
+    for verb in (listing, showing, checking, recommending):
         verb.add_argument("--json", action="store_true", help="for programs")
     showing.add_argument("profile", metavar="PROFILE", help="a file, or the name of a profile")
     starting.add_argument("name", metavar="NAME", help="name of the new profile")
@@ -33,7 +41,13 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
 
 def run(args: Namespace) -> int:
     """Do the verb."""
-    verbs = {"list": _list, "show": _show, "init": _init, "validate": _validate}
+    verbs = {
+        "list": _list,
+        "show": _show,
+        "init": _init,
+        "validate": _validate,
+        "recommend": recommend.run,
+    }
     return verbs[args.verb](args)
 
 

@@ -16,7 +16,7 @@ from ktune.profile import units
 from ktune.profile.errors import Problem, ProfileError, did_you_mean, shown
 from ktune.profile.yaml12 import Node
 
-OWN_KEYS = frozenset({"ktune", "kind", "name", "summary", "extends"})
+OWN_KEYS = frozenset({"ktune", "kind", "name", "summary", "extends", "fits"})
 """Keys that say what a file is: not inherited."""
 MAX_CHAIN = 16
 _SHAPE = frozenset({"range", "step", "log", "choices", "element", "elements"})

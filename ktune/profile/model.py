@@ -33,6 +33,7 @@ from ktune.profile.fields import (
     VersionExpression,
     wrong,
 )
+from ktune.profile.fits import Fits
 from ktune.profile.goals import (
     Constraint,
     Objective,
@@ -171,6 +172,12 @@ class Profile(Model):
         default_factory=When,
         description="Hosts that this profile is for.",
         examples=[{"kernel": ">= 6.1", "cpus": ">= 2"}],
+    )
+    fits: Fits | None = Field(
+        default=None,
+        description="What it is for: `ktune profile recommend` compares it with what runs. Not "
+        "inherited.",
+        examples=[{"to": "a Redis", "programs": ["redis-server"], "ports": [6379]}],
     )
     vars: dict[Name, Text | Number] = Field(
         default_factory=dict,

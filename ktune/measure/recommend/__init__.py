@@ -1,0 +1,1 @@
+"""Which profiles fit what runs here: looks, and judges. Changes nothing."""
