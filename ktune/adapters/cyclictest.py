@@ -136,7 +136,7 @@ def problems(argv: Sequence[str], wanted: Collection[str], _warm_up: int) -> Ite
 
 def notes(argv: Sequence[str]) -> Iterator[str]:
     """What ends by time, the rights it needs, and that it keeps CPUs awake."""
-    yield "cyclictest needs real-time priorities, even for --policy=other: `user: root`"
+    yield "cyclictest needs real-time priorities, even for --policy=other: `realtime: true`"
     if not has(argv, "--laptop") and value_of(argv, "--latency", "-e") is None:
         yield "cyclictest as root keeps CPUs from deep idle states, but not with --laptop"
     if value_of(argv, "--duration", "-D") is not None:

@@ -77,6 +77,7 @@ def workload_spec(workload: model.Workload, *, cpus: tuple[int, ...] = ()) -> Wo
         cpus=cpus,
         output_limit=_output_limit(workload),
         warm_up=workload.warm_up.count if workload.warm_up else 0,
+        realtime=workload.realtime,
     )
 
 

@@ -22,6 +22,7 @@ class Job:
     `cpus`: where it may run; empty: anywhere. `own_pids`: in a process id (and System V)
     namespace of its own where that is possible, so that all of it ends with its first process.
     `own_name`: uid and gid that it has in the user namespace of `userns`, instead of 0.
+    `realtime`: it may take real-time priorities, whoever it is.
     `folder`: it is run in an empty folder of its own, which belongs to its user. `memory_below`: it
     has a memory cgroup (version 1) of its own in there, with `memory_bytes`.
     """
@@ -39,6 +40,7 @@ class Job:
     cpus: tuple[int, ...] = ()
     own_pids: bool = False
     own_name: tuple[int, int] | None = None
+    realtime: bool = False
     folder: bool = False
     memory_below: str = ""
     memory_bytes: int = 0

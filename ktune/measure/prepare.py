@@ -80,14 +80,7 @@ def become(job: Job, groups: Groups, streams: Streams, *, parent: int, home: str
         if job.userns and job.own_name:
             rights.be_named_again(*job.own_name)
         step = "give up rights"
-        rights.no_core_dumps()
-        if job.uid is not None:
-            rights.change_user(job.uid, job.gid or 0, list(job.groups))
-        if job.uid or job.userns:
-            rights.drop_capabilities()
-        # The first process of a namespace of process ids sees no parent.
-        rights.die_with_parent(0 if os.getpid() == 1 else parent)
-        rights.no_new_privileges()
+        _give_up_rights(job, parent)
         step = f"enter {home}"
         os.chdir(home)
         step = "execute"
@@ -104,6 +97,21 @@ def become(job: Job, groups: Groups, streams: Streams, *, parent: int, home: str
             os.write(fail, f"{step}\t0\t{error!r}".encode())
     finally:
         os._exit(code)
+
+
+def _give_up_rights(job: Job, parent: int) -> None:
+    rights.no_core_dumps()
+    if job.realtime:
+        rights.keep_through_change()
+    if job.uid is not None:
+        rights.change_user(job.uid, job.gid or 0, list(job.groups))
+    if job.realtime:
+        rights.keep_realtime()
+    elif job.uid or job.userns:
+        rights.drop_capabilities()
+    # The first process of a namespace of process ids sees no parent.
+    rights.die_with_parent(0 if os.getpid() == 1 else parent)
+    rights.no_new_privileges()
 
 
 def _parted() -> bool:

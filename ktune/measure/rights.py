@@ -18,6 +18,8 @@ _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER = 1, 24, 36
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
+_PR_SET_KEEPCAPS, _PR_CAP_AMBIENT_RAISE = 8, 2
+_CAP_SYS_NICE = 23
 
 
 class _CapHeader(ctypes.Structure):
@@ -57,6 +59,21 @@ def change_user(uid: int, gid: int, groups: list[int]) -> None:
     os.setresuid(uid, uid, uid)
 
 
+def keep_through_change() -> None:
+    """A change of user takes no capability away; `keep_realtime` is to follow."""
+    _prctl(_PR_SET_KEEPCAPS, 1)
+
+
+def keep_realtime() -> None:
+    """Of all capabilities only CAP_SYS_NICE, for the programs we exec too (ambient set,
+    capabilities(7)). Raises OSError.
+
+    RLIMIT_RTPRIO would be narrower, but only CAP_SYS_RESOURCE may raise it, which containers lack.
+    """
+    _set_capabilities(1 << _CAP_SYS_NICE)
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_SYS_NICE)
+
+
 def be_named_again(uid: int, gid: int) -> None:
     """From uid 0 of a user namespace back to the caller's own ids, in one more of them: some
     servers refuse to be uid 0, whatever that is worth. Raises OSError."""
@@ -85,14 +102,19 @@ def drop_capabilities() -> None:
             _prctl(_PR_CAPBSET_DROP, capability)
     with contextlib.suppress(OSError):
         _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    _set_capabilities(0)
+
+
+def _set_capabilities(low: int) -> None:
+    """The effective, permitted and inheritable set, of the first 32 capabilities."""
     header = _CapHeader(_CAPABILITY_VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    if _LIBC.capset(ctypes.byref(header), ctypes.byref(nothing)):
+    sets = (ctypes.c_uint32 * 6)(low, low, low, 0, 0, 0)
+    if _LIBC.capset(ctypes.byref(header), ctypes.byref(sets)):
         code = ctypes.get_errno()
         raise OSError(code, f"capset: {os.strerror(code)}")
 
 
-def _prctl(option: int, value: int) -> None:
-    if _LIBC.prctl(option, ctypes.c_ulong(value), 0, 0, 0):
+def _prctl(option: int, value: int, more: int = 0) -> None:
+    if _LIBC.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(more), 0, 0):
         code = ctypes.get_errno()
         raise OSError(code, f"prctl {option}: {os.strerror(code)}")

@@ -9,6 +9,7 @@ outside voids the window.
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -79,6 +80,10 @@ class CommandSource:
         self._health = (*health, *([memory.health] if memory else []))
         self._limits = limits or HostLimits()
         self._account = account_for(workload.user)
+        if workload.realtime and os.geteuid() != 0:
+            raise RefusedError(
+                "only root may give a workload real-time priorities", hint="run it as root"
+            )
         self._spawner = Spawner((lambda: services.group) if services else (lambda: None))
         self._around = Surroundings(group=self.group, part_of_it=part_of_it)
         self._helper = Helper(self._account, None)
@@ -306,6 +311,7 @@ class CommandSource:
             output_limit=workload.output_limit,
             cpus=workload.cpus,
             folder=folder,
+            realtime=folder and workload.realtime and account.change,
             memory_below=memory.group if memory else "",
             memory_bytes=memory.spec.memory_bytes if memory else 0,
             **self._namespaces(),

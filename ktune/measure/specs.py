@@ -108,6 +108,7 @@ class WorkloadSpec:
     in a fork without another interpreter start. `user` None means an unprivileged one: the
     caller itself, or as root the user behind sudo, else `nobody`. `cpus`: where it may run;
     empty: anywhere. `warm_up` is the number of units that an adapter leaves out of the numbers.
+    `realtime`: it may take real-time priorities.
     """
 
     argv: tuple[str, ...]
@@ -121,6 +122,7 @@ class WorkloadSpec:
     cpus: tuple[int, ...] = ()
     output_limit: int = 256 * 1024
     warm_up: int = 0
+    realtime: bool = False
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ Measure = Annotated[
 ]
 """How much a window measures: whole units of a command, a time of a service."""
 
-_OF_COMMANDS = ("env", "cpus", "reset", "warm_up", "usual_time", "timeout", "phases")
+_OF_COMMANDS = ("realtime", "env", "cpus", "reset", "warm_up", "usual_time", "timeout", "phases")
 """What says something about a command alone."""
 
 
@@ -185,6 +185,12 @@ class Workload(Model):
         description="Unprivileged user that runs it (needs root); where not given, the caller, and "
         "for root the user behind sudo, else nobody.",
         examples=["postgres"],
+    )
+    realtime: bool = Field(
+        default=False,
+        description="The command may take real-time priorities although its user is not root "
+        "(CAP_SYS_NICE, and no other right; needs root).",
+        examples=[True],
     )
     env: dict[str, Text] = Field(
         default_factory=dict,

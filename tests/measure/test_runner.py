@@ -227,6 +227,27 @@ def test_the_workload_runs_unprivileged_without_new_rights_and_in_a_clean_enviro
     assert "LC_ALL=C" in (scratch / "env").read_text()
 
 
+def test_a_workload_may_have_real_time_priorities_and_no_other_right(root: None) -> None:
+    ask = "chrt -f 5 sh -c 'grep -E \"Cap(Eff|Prm)|NoNew|Uid\" /proc/self/status >&2; echo x=1'"
+    denied = "! echo 100 > /proc/sys/vm/page-cluster && ! kill -0 1 && " + ask
+    result = window(shell(denied, realtime=True))
+    assert result.valid, result.reason
+    told = window(shell(denied.replace("echo x=1", "exit 1"), realtime=True)).reason
+    assert told.count("0000000000800000") == 2
+    assert "NoNewPrivs:\t1" in told
+    assert "Uid:\t0" not in told
+    assert "Operation not permitted" in window(shell(ask)).reason
+
+
+def test_only_root_may_give_real_time_priorities(root: None) -> None:
+    os.seteuid(65534)
+    try:
+        with pytest.raises(RefusedError, match="real-time priorities"):
+            window(shell("echo x=1", realtime=True))
+    finally:
+        os.seteuid(0)
+
+
 def test_an_unprivileged_caller_may_not_choose_another_user(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

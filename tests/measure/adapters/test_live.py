@@ -37,7 +37,7 @@ def workload(run: Run, argv: tuple[str, ...]) -> WorkloadSpec:
         argv[1:] if run.bundled else argv,
         tuple(metrics),
         bundled=run.bundled or None,
-        user="root" if run.root else None,
+        realtime=run.root,
         timeout_s=30.0,
         output_limit=4 << 20,
         warm_up=run.warm_up,
