@@ -72,8 +72,10 @@ def persist_it(plan: ApplyPlan, args: Namespace, paths: StatePaths) -> list[str]
             f"  {shlex.join(units.watch_command(paths))}",
         ]
     files = units.install(folder, paths)
+    start = f"watched after every boot; now too: systemctl start {units.WATCH_UNIT}"
     return [
         *(f"enabled: {path}" for path in files),
+        *([start] if units.is_running(folder) else []),
         "a boot without it: ktune=off on the kernel command line",
     ]
 

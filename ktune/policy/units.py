@@ -40,6 +40,8 @@ ConditionPathExistsGlob={state}/persisted/*.yaml
 Type=oneshot
 RemainAfterExit=yes
 ExecStart={apply}
+# A boot does not wait for ever; what was begun is undone.
+TimeoutStartSec=5min
 
 [Install]
 WantedBy={target}
@@ -62,8 +64,8 @@ ExecStopPost={recover}
 KillMode=mixed
 Restart=on-failure
 RestartSec=10s
-# 2, 4: a person is needed; 8: it has rolled the policy back.
-RestartPreventExitStatus=2 4 8
+# 2, 4, 7: a person is needed; 8: it has rolled the policy back.
+RestartPreventExitStatus=2 4 7 8
 SuccessExitStatus=143
 
 [Install]
@@ -157,9 +159,14 @@ def remove(paths: StatePaths) -> list[Path]:
     return gone
 
 
+def is_running(folder: Path) -> bool:
+    """Are its units those of a systemd that runs here?"""
+    return folder == SYSTEM_FOLDER and _BOOTED.is_dir()
+
+
 def _reload(folder: Path) -> None:
     """A running systemd learns of new and removed units; an image's folder is nobody's yet."""
-    if folder != SYSTEM_FOLDER or not _BOOTED.is_dir():
+    if not is_running(folder):
         return
     try:
         subprocess.run(["systemctl", "daemon-reload"], check=True, capture_output=True, timeout=60)

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from tests.depth import WHOLE
 
+from .booting import RELEASE_VARIABLE
 from .kernels import Kernel, newest
 from .machine import MODULE_SOURCE, Guest
 from .needs import GuestError
@@ -29,12 +31,14 @@ class Share:
     """Tests that run in one guest; those `in_memory` send it to sleep.
 
     `cpus`: above 1 where a watch, its guardian, its workload and a test that looks on run at once.
+    `booted`: tests that run here and boot machines with systemd themselves (`booting.py`).
     """
 
     name: str
     tests: Sequence[str]
     in_memory: bool = False
     cpus: int = 1
+    booted: bool = False
 
 
 _RUNS = "tests/guest/inside/test_kernel_*.py"
@@ -53,6 +57,7 @@ back end of plain files has its turn in `make test-full`; with the guard beside 
 _ASLEEP = "tests/guest/asleep"
 _CLOCKS = "deadline or clock or baseline_window"
 SLOW = (
+    Share("boots with systemd", ["tests/guest/booted"], booted=True),
     Share("set clocks, sleep", [_ASLEEP, "-k", _CLOCKS], in_memory=True, cpus=2),
     Share("sleep", [_ASLEEP, "-k", f"not ({_CLOCKS})"], in_memory=True, cpus=2),
 )
@@ -77,7 +82,8 @@ def main() -> int:
         print(f"guest: {error}", file=sys.stderr)
         return 1
     if asked.words:
-        share = Share(shlex.join(asked.words), asked.words, asked.in_memory, asked.cpus)
+        name = shlex.join(asked.words)
+        share = Share(name, asked.words, asked.in_memory, asked.cpus, asked.booted)
         good = all(_run(kernel, share, asked, live=True).good for kernel in kernels)
     else:
         good = _all_shares(kernels, asked)
@@ -94,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit-s", type=float, default=1800.0, help="a longer run has hung")
     parser.add_argument("--append", default="", help="more words for the kernel command line")
     parser.add_argument("--in-memory", action="store_true", help="a guest that can sleep")
+    parser.add_argument(
+        "--booted", action="store_true", help="tests that boot machines with systemd"
+    )
     parser.add_argument("--log", type=Path, help="file for the kernel's own words")
     parser.add_argument("--shell", action="store_true", help="the words are a command, not tests")
     parser.add_argument("words", nargs="*", metavar="TEST", help="arguments for pytest")
@@ -117,6 +126,8 @@ def _all_shares(kernels: Sequence[Kernel], asked: argparse.Namespace) -> bool:
 
 
 def _run(kernel: Kernel, share: Share, asked: argparse.Namespace, *, live: bool) -> Report:
+    if share.booted:
+        return _run_booted(kernel, share, live=live)
     begun = time.monotonic()
     module = asked.module if asked.module.is_dir() and not asked.no_module else None
     command = shlex.join(
@@ -145,9 +156,32 @@ def _run(kernel: Kernel, share: Share, asked: argparse.Namespace, *, live: bool)
             print(f"guest: {problem}", file=output)
         good = verdict.good
         told = "good" if good else f"FAILED (exit code {verdict.code})"
-    took_s = time.monotonic() - begun
-    print(f"guest: Linux {kernel.release}: {share.name}: {told} in {took_s:.0f} s", file=output)
+    print(_ended(kernel, share, told, begun), file=output)
     return Report(good, output.getvalue() if isinstance(output, StringIO) else "")
+
+
+def _run_booted(kernel: Kernel, share: Share, *, live: bool) -> Report:
+    """The tests run on this machine, which they leave alone; everything is in those they boot."""
+    begun = time.monotonic()
+    print(f"guest: Linux {kernel.release}, booted by systemd: {share.name}", flush=True)
+    done = subprocess.run(
+        [sys.executable, *PYTEST[1:], *(["-s"] if live else QUICK), *share.tests],
+        env={**os.environ, RELEASE_VARIABLE: kernel.release},
+        stdin=subprocess.DEVNULL,
+        stdout=None if live else subprocess.PIPE,
+        stderr=None if live else subprocess.STDOUT,
+        text=True,
+    )
+    told = "FAILED" if done.returncode else "good"
+    end = _ended(kernel, share, told, begun)
+    if live:
+        print(end)
+    return Report(done.returncode == 0, "" if live else f"{done.stdout}{end}\n")
+
+
+def _ended(kernel: Kernel, share: Share, told: str, begun: float) -> str:
+    took_s = time.monotonic() - begun
+    return f"guest: Linux {kernel.release}: {share.name}: {told} in {took_s:.0f} s"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # The guest's first process, in the initramfs: the machine's own files, read-only over 9p, with a
-# layer in memory above them that takes every write; then the second stage as process 1 of that root.
+# layer above them that takes every write, in memory or on a disk that outlives the boot; then the second
+# stage as process 1 of that root.
 /bin/busybox --install -s /bin
 export PATH=/bin
 fail() { echo "guest: $1"; echo "$1" >/dev/ttyS1; poweroff -f; }
@@ -19,7 +20,11 @@ if [ "$ROOT" = memory ]; then
     cp /bin/busybox /run/guest/busybox
     exec /run/guest/busybox sh /run/guest/second.sh
 fi
-mount -t tmpfs -o size=75% memory /memory
+if [ "$ROOT" = disk ]; then
+    mount -t ext4 /dev/vda /memory || fail "the disk can't be mounted"
+else
+    mount -t tmpfs -o size=75% memory /memory
+fi
 mkdir -p /memory/upper /memory/work
 mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=524288,cache=loose,access=any host /host ||
     fail "the machine's files can't be mounted over 9p"
@@ -38,4 +43,5 @@ if [ ! -e "/new$CHECKOUT/tests/guest" ]; then
 fi
 cp -r /guest /new/run/guest
 cp /bin/busybox /new/run/guest/busybox
-exec switch_root /new /run/guest/busybox sh /run/guest/second.sh
+[ "$ROOT" = disk ] && second=booted.sh || second=second.sh
+exec switch_root /new /run/guest/busybox sh "/run/guest/$second"

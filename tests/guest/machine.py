@@ -24,6 +24,7 @@ from typing import TextIO
 
 from .archive import Archive
 from .building import build
+from .disk import Disk
 from .in_memory import pack
 from .kernels import Kernel
 from .modules import every_module, loaded_in_order
@@ -38,6 +39,8 @@ GUEST_WORD = "ktune_guest"
 _HERE = Path(__file__).parent
 _SHARE = "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"
 _DRIVERS = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
+_DISK_DRIVERS = ("virtio_blk", "crc32c_generic", "ext4")
+_SCRIPTS = ("second.sh", "booted.sh", "in_boot.sh")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,10 @@ class Guest:
     """More words for QEMU."""
     in_memory: bool = False
     """A root in memory: sleep does it no harm; the machine's other files are not there."""
+    disk: Disk | None = None
+    """Takes what is written, in the place of memory, and systemd is process 1 (`booting.py`)."""
+    cut_at_end: bool = False
+    """With a disk: no shutdown, the machine is gone at once."""
     log: Path | None = None
     """Where the kernel's own words are kept."""
 
@@ -70,7 +77,13 @@ class Guest:
             kernel_log = work / "kernel.log"
             argv = self._argv(work / "initramfs", kernel_log)
             with Waker(work) as waker:
-                output, ended = _watch([*argv, *waker.words], self.limit_s, shown, hide=marker)
+                output, ended = _watch(
+                    [*argv, *waker.words],
+                    self.limit_s,
+                    shown,
+                    marker=marker,
+                    cut=self.cut_at_end,
+                )
             log = kernel_log.read_text(errors="replace") if kernel_log.exists() else ""
             if self.log:
                 self.log.write_text(log)
@@ -83,11 +96,13 @@ class Guest:
         archive.character_device("dev/console", 5, 1)
         archive.file("bin/busybox", static_busybox().read_bytes(), 0o755)
         archive.file("init", (_HERE / "first.sh").read_bytes(), 0o755)
-        archive.file("guest/second.sh", (_HERE / "second.sh").read_bytes())
+        for script in _SCRIPTS:
+            archive.file(f"guest/{script}", (_HERE / script).read_bytes())
         archive.file("guest/command", command.encode() + b"\n")
         settings = {
             "RELEASE": self.kernel.release,
-            "ROOT": "memory" if self.in_memory else "host",
+            "ROOT": self._root,
+            "END": "cut" if self.cut_at_end else "off",
             "KERNEL_MODULES": str(self.kernel.modules),
             "CHECKOUT": str(CHECKOUT),
             "PROGRAMS": str(Path(sys.executable).parent),
@@ -95,7 +110,8 @@ class Guest:
         }
         lines = "".join(f"{key}={shlex.quote(value)}\n" for key, value in settings.items())
         archive.file("guest/settings", lines.encode())
-        drivers = loaded_in_order(self.kernel.modules, () if self.in_memory else _DRIVERS)
+        wanted = () if self.in_memory else _DRIVERS + (_DISK_DRIVERS if self.disk else ())
+        drivers = loaded_in_order(self.kernel.modules, wanted)
         for driver in drivers:
             archive.file(f"guest/modules/{driver.name}.ko", driver.content)
         archive.file("guest/drivers", _lines(driver.name for driver in drivers))
@@ -107,9 +123,16 @@ class Guest:
             pack(archive, CHECKOUT)
         return archive.written()
 
+    @property
+    def _root(self) -> str:
+        if self.in_memory:
+            return "memory"
+        return "disk" if self.disk else "host"
+
     def _argv(self, initramfs: Path, kernel_log: Path) -> list[str]:
+        checks = "slub_debug=FZPU " if self.module else ""  # all else takes twice as long
         words = (
-            f"console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off slub_debug=FZPU "
+            f"console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off {checks}"
             "no_timer_check "  # on a busy host the check of the timer fails, and the boot with it
             f"{GUEST_WORD} {self.append}"
         )
@@ -125,6 +148,7 @@ class Guest:
             *("-kernel", str(self.kernel.image), "-initrd", str(initramfs)),
             *("-append", words.strip()),
             *(() if self.in_memory else ("-virtfs", _SHARE)),
+            *(self.disk.words if self.disk else ()),
             *self.devices,
         ]
 
@@ -140,8 +164,11 @@ def _lines(words: Iterable[str]) -> bytes:
     return "".join(f"{word}\n" for word in words).encode()
 
 
-def _watch(argv: Sequence[str], limit_s: float, shown: TextIO, *, hide: str) -> tuple[str, bool]:
-    """Output of a guest, and whether it ended by itself; lines with `hide` are not shown."""
+def _watch(
+    argv: Sequence[str], limit_s: float, shown: TextIO, *, marker: str, cut: bool
+) -> tuple[str, bool]:
+    """Output of a guest, and whether it ended as it should: by itself, or `cut` off at the line
+    with the marker. That line is not shown."""
     until = time.monotonic() + limit_s
     held = bytearray()
     passed_on = 0
@@ -161,9 +188,11 @@ def _watch(argv: Sequence[str], limit_s: float, shown: TextIO, *, hide: str) -> 
                 while (end := held.find(b"\n", passed_on)) >= 0:
                     line = _text(held[passed_on : end + 1])
                     passed_on = end + 1
-                    if hide not in line:
+                    if marker not in line:
                         shown.write(line)
                         shown.flush()
+                    elif cut:
+                        return _text(held), True
             return _text(held), False
         finally:
             process.kill()

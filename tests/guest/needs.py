@@ -24,11 +24,15 @@ PACKAGES = {
     "mount": "mount",
     "umount": "mount",
     "unshare": "util-linux",
+    "cp": "coreutils",
+    "systemctl": "systemd",
+    "systemd-analyze": "systemd",
 }
 """Program -> Debian package that has it."""
 
 BOOT = ("apt-get", "apt-cache", "dpkg", "qemu-system-x86_64", "busybox", "depmod", "setpriv")
 BUILD = ("make", "gcc")
+SYSTEMD = ("mke2fs", "systemctl", "systemd-analyze")
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 _PT_INTERP = 3
 

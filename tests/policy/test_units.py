@@ -25,6 +25,7 @@ KNOWN = {
     },
     "Service": {
         *("Type", "RemainAfterExit", "ExecStart", "ExecStopPost", "KillMode", "Restart"),
+        "TimeoutStartSec",
         *("RestartSec", "RestartPreventExitStatus", "SuccessExitStatus"),
     },
     "Install": {"WantedBy"},

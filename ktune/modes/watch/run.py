@@ -24,6 +24,7 @@ from ktune.modes.watch.subject import (
     Subject,
     WatchOptions,
     applied_knobs,
+    as_persisted,
     find_subject,
     planned_knobs,
     spec_of,
@@ -80,6 +81,7 @@ def watch_subject(
         KtuneError: it can't be watched, or the watch had to give up.
         KeyboardInterrupt: ended from outside.
     """
+    options = as_persisted(subject, options, paths)
     if subject.plan.scope.is_host:
         refuse_beside_others(coexist=options.coexist)
     paths.ensure()

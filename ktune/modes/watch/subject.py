@@ -5,7 +5,7 @@ Touches nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ktune.catalog.catalog import load_catalog
 from ktune.errors import RefusedError, UsageError
@@ -125,6 +125,14 @@ def _plan(policy: LoadedPolicy, netns: str | None, paths: StatePaths) -> ApplyPl
         if entry_in_force(plan, paths) is not None:
             return plan
     return plan_apply(policy, netns=netns)
+
+
+def as_persisted(subject: Subject, options: WatchOptions, paths: StatePaths) -> WatchOptions:
+    """Its service goes on beside other tuners where the person who persisted it wanted to."""
+    if not options.persisted:
+        return options
+    kept = persisted.find(paths, subject.plan.checked.policy.document.digest)
+    return options if kept is None or not kept.coexist else replace(options, coexist=True)
 
 
 def spec_of(subject: Subject, knobs: tuple[WatchedKnob, ...], *, stays: bool) -> WatchSpec:
