@@ -15,6 +15,7 @@ from ktune.records.codec import encode
 _SAID = {
     Standing.IN_FORCE: "as applied",
     Standing.DRIFTED: "DRIFTED",
+    Standing.COVERED: "other values for now, by a lease at work (`ktune status`): ask again",
     Standing.PENDING: "not committed: its apply died or is at work (`ktune recover`)",
     Standing.REBOOTED: "no longer in force: the reboot has reset its knobs (`ktune rollback`)",
     Standing.SCOPE_GONE: "no longer in force: its namespace has ended (`ktune rollback`)",
@@ -27,7 +28,8 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
         "verify",
         help="compare the kernel with the policies in force",
         description="Reads every knob of every policy in force; exit 5 when one differs, or when "
-        "a policy has ended with a reboot or with its namespace.",
+        "a policy has ended with a reboot or with its namespace; exit 6 when a lease at work (a "
+        "pair of its watch, a run) has other values in force for now.",
     )
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser
@@ -38,7 +40,8 @@ def run(args: Namespace) -> int:
     paths = state_paths(args)
     found = stack.read(paths)
     unreadable = [entry for entry in found if isinstance(entry, UnreadableEntry)]
-    checks = verify(entry for entry in found if not isinstance(entry, UnreadableEntry))
+    readable = [entry for entry in found if not isinstance(entry, UnreadableEntry)]
+    checks = verify(readable, paths)
     good = all(check.standing is Standing.IN_FORCE for check in checks)
     if args.json:
         print_json(
@@ -56,7 +59,11 @@ def run(args: Namespace) -> int:
             say("no policy is in force")
     if unreadable:
         return ExitCode.FAILED
-    return ExitCode.OK if good else ExitCode.DRIFT
+    if good:
+        return ExitCode.OK
+    fine = (Standing.IN_FORCE, Standing.COVERED)
+    covered = all(check.standing in fine for check in checks)
+    return ExitCode.BUSY if covered else ExitCode.DRIFT
 
 
 def _show(check: EntryCheck) -> None:

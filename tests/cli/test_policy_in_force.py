@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from ktune.policy import stack
+from ktune.proxy.client import LeaseRequest, open_lease
+from ktune.proxy.model import LeaseTunable
 from tests.policy import support
 
 from .support import HOME, Cli, Namespace
@@ -52,6 +55,23 @@ def test_apply_verify_and_rollback_leave_everything_as_before(cli, netns, policy
     assert live(netns) == before
     assert "nothing in force" in cli("status").out
     assert cli("rollback").out == "no policy is in force\n"
+
+
+def test_a_pair_under_way_is_no_drift(cli, netns, policy, paths):
+    key, other = "net.ipv4.tcp_slow_start_after_idle", "net.ipv4.tcp_notsent_lowat"
+    cli("apply", policy, "--netns", netns.path, "--yes")
+    (entry,) = stack.readable(paths)
+    knob = next(knob for knob in entry.knobs if knob.key == key)
+    request = LeaseRequest(run_id="a-pair", why="a pair", who="test")
+    tunables, namespace = [LeaseTunable(knob.tunable)], entry.scope.ref
+    with open_lease(tunables, request, paths=paths, namespace=namespace) as lease:
+        assert lease.apply({key: 1}, deadline_s=60, why="baseline").ok
+        done = cli("verify")
+        assert (done.code, "by a lease at work" in done.out) == (6, True), done.out
+        netns.write(other, "4096")
+        assert cli("verify").code == 5
+        netns.write(other, AFTER[other])
+    assert cli("verify").code == 0
 
 
 def test_the_host_keeps_its_own_values(cli, netns, policy):

@@ -59,16 +59,16 @@ def test_policies_of_two_namespaces_do_not_hide_each_other():
     assert all(knobs for _, knobs in stack.effective([older, newer]))
 
 
-def test_a_policy_of_another_boot_is_said_and_not_read():
+def test_a_policy_of_another_boot_is_said_and_not_read(paths):
     old = dataclasses.replace(entry(1), scope=ScopeIdentity("another-boot"))
-    assert [check.standing for check in verify([old])] == [Standing.REBOOTED]
+    assert [check.standing for check in verify([old], paths)] == [Standing.REBOOTED]
     assert plan_rollback(old) == []
 
 
-def test_a_policy_whose_namespace_ended_is_said():
+def test_a_policy_whose_namespace_ended_is_said(paths):
     scope = ScopeIdentity(boot_id(), 12345, "/proc/4194304/ns/net", None)
     gone = dataclasses.replace(entry(1), scope=scope)
-    assert [check.standing for check in verify([gone])] == [Standing.SCOPE_GONE]
+    assert [check.standing for check in verify([gone], paths)] == [Standing.SCOPE_GONE]
 
 
 def test_a_namespace_with_another_cookie_is_not_the_same_scope():
