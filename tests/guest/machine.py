@@ -77,7 +77,7 @@ class Guest:
             kernel_log = work / "kernel.log"
             argv = self._argv(work / "initramfs", kernel_log)
             with Waker(work) as waker:
-                output, ended = _watch(
+                output, ended = watched(
                     [*argv, *waker.words],
                     self.limit_s,
                     shown,
@@ -164,7 +164,7 @@ def _lines(words: Iterable[str]) -> bytes:
     return "".join(f"{word}\n" for word in words).encode()
 
 
-def _watch(
+def watched(
     argv: Sequence[str], limit_s: float, shown: TextIO, *, marker: str, cut: bool
 ) -> tuple[str, bool]:
     """Output of a guest, and whether it ended as it should: by itself, or `cut` off at the line

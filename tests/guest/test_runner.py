@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import pytest
 
 from tests.guest import needs
 from tests.guest.archive import Archive
+from tests.guest.disk import Disk
 from tests.guest.kernels import cache_folder, newest_release
+from tests.guest.machine import watched
 from tests.guest.modules import loaded_in_order
 from tests.guest.newer import adapt
 from tests.guest.verdict import judge
@@ -139,6 +142,31 @@ def test_a_guest_that_just_ends_fails() -> None:
     verdict = judge("[1.0] reboot\n", "1 passed\n", marker=MARKER, ended=True, limit_s=60)
     assert not verdict.good
     assert "without an exit code" in verdict.problems[0]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_power_is_cut_when_the_command_has_ended(cut: bool) -> None:
+    """The line after the marker is a shutdown's, which a cut does not wait for."""
+    shown = io.StringIO()
+    later = "sleep 600" if cut else "echo stopping"
+    script = f"echo works; echo {MARKER} exit=0 up=1; {later}"
+    output, ended = watched(["sh", "-c", script], 60, shown, marker=MARKER, cut=cut)
+    assert ended and f"{MARKER} exit=0" in output
+    assert shown.getvalue() == ("works\n" if cut else "works\nstopping\n")
+
+
+def test_a_copied_disk_has_a_life_of_its_own(tmp_path: Path) -> None:
+    try:
+        disk = Disk.make(tmp_path / "one", size_mib=8)
+    except needs.GuestError as error:
+        pytest.skip(str(error))
+    other = disk.copied(tmp_path / "two")
+    assert other.image.read_bytes() == disk.image.read_bytes()
+    assert disk.image.read_bytes()[1080:1082] == b"\x53\xef"  # EXT4_SUPER_MAGIC
+    other.image.write_bytes(b"")
+    assert disk.image.stat().st_size == 8 << 20
+    with pytest.raises(FileExistsError):
+        Disk.make(disk.image)
 
 
 def test_an_archive_is_what_cpio_unpacks(tmp_path: Path) -> None:
