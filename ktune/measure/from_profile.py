@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ktune.errors import UsageError
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from ktune.errors import RefusedError, UsageError
+from ktune.measure import child
 from ktune.measure.sensing import SensorNumber, SensorSpec
 from ktune.measure.specs import (
     DropPageCache,
@@ -47,22 +51,28 @@ BUNDLED = {
     "ktune-compile": "ktune.measure.workloads.compile_c",
 }
 """Program names that stand for our own load generators, wherever ktune is installed."""
+INSTALLED = {"ktune-inference": ("ktune.measure.workloads.inference", "onnxruntime", "inference")}
+"""... that need a package: the module, the package, ktune's extra. An interpreter runs each window,
+since the process that forks the bundled ones knows nothing but the standard library."""
 
 
 def workload_spec(workload: model.Workload, *, cpus: tuple[int, ...] = ()) -> WorkloadSpec:
     """The workload of a profile, on these CPUs (none: anywhere).
 
-    Raises UsageError for an unknown bundled program.
+    Raises UsageError for an unknown bundled program, RefusedError for one whose package is missing.
     """
     program, *arguments = workload.command
-    bundled = BUNDLED.get(program)
-    if bundled is None and program.startswith(_BUNDLED_PREFIX):
+    bundled, command = BUNDLED.get(program), workload.command
+    if program in INSTALLED:
+        command = _installed(program, arguments)
+    elif bundled is None and program.startswith(_BUNDLED_PREFIX):
+        known = [*BUNDLED, *INSTALLED]
         raise UsageError(
-            f"no bundled workload {program}{did_you_mean(program, BUNDLED)}",
-            hint=f"bundled: {', '.join(BUNDLED)}",
+            f"no bundled workload {program}{did_you_mean(program, known)}",
+            hint=f"bundled: {', '.join(known)}",
         )
     return WorkloadSpec(
-        argv=tuple(arguments) if bundled else workload.command,
+        argv=tuple(arguments) if bundled else command,
         metrics=tuple(
             _metric(name, metric)
             for name, metric in workload.metrics.items()
@@ -79,6 +89,16 @@ def workload_spec(workload: model.Workload, *, cpus: tuple[int, ...] = ()) -> Wo
         warm_up=workload.warm_up.count if workload.warm_up else 0,
         realtime=workload.realtime,
     )
+
+
+def _installed(program: str, arguments: Sequence[str]) -> tuple[str, ...]:
+    module, package, extra = INSTALLED[program]
+    if find_spec(package) is None:
+        raise RefusedError(
+            f"{program} needs {package}, which is not installed here",
+            hint=f"pip install 'ktune[{extra}]'",
+        )
+    return tuple(child.program(module, *arguments, site=True))
 
 
 def link_spec(service: LinkService) -> LinkSpec:

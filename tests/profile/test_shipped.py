@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ktune.catalog.catalog import load_catalog
-from ktune.measure.from_profile import BUNDLED, workload_spec
+from ktune.measure.from_profile import BUNDLED, INSTALLED, workload_spec
 from ktune.measure.workloads import load_run
 from ktune.measure.workloads.options import parse
 from ktune.profile import locate
@@ -59,14 +59,15 @@ def test_every_knob_has_its_reason_default_and_source(path: Path) -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_bundled_load_understands_its_profile(path: Path, facts: HostFacts) -> None:
     workload = load_profile(path, facts=facts).workload
-    if workload is None or workload.command[0] not in BUNDLED:
+    if workload is None or workload.command[0] not in {*BUNDLED, *INSTALLED}:
         pytest.skip("no bundled load")
-    spec = workload_spec(workload)
-    assert spec.bundled is not None
-    module = importlib.import_module(spec.bundled)
+    program, *arguments = workload.command
+    module = importlib.import_module(BUNDLED.get(program) or INSTALLED[program][0])
+    if program in BUNDLED:
+        assert workload_spec(workload).argv == tuple(arguments)
     text = Path(str(module.__file__)).read_text()
     common = load_run.COMMON if "load_run import" in text else {}
-    parse(spec.argv, {**common, **module.DEFAULTS})
+    parse(arguments, {**common, **module.DEFAULTS})
 
 
 @pytest.fixture
