@@ -34,7 +34,7 @@ class Unfair:
     windows: int = 0
     by_cause: Counter[str] = field(default_factory=Counter)
     by_arm: Counter[Arm] = field(default_factory=Counter)
-    programs: Counter[str] = field(default_factory=Counter)
+    programs: dict[str, float] = field(default_factory=dict)
     """By name: CPU shares of the windows that other programs voided, added up."""
 
     def add(self, record: WindowRecord) -> None:
@@ -46,7 +46,7 @@ class Unfair:
         self.by_arm[record.arm] += 1
         if record.cause == "others":
             for name, share in record.others.items():
-                self.programs[name] += share  # type: ignore[assignment]
+                self.programs[name] = self.programs.get(name, 0.0) + share
 
     @property
     def void(self) -> int:
@@ -68,7 +68,8 @@ class Unfair:
         """The five programs that took most: mean share of the CPU time of the windows that other
         programs voided."""
         count = self.by_cause["others"]
-        return {name: total / count for name, total in self.programs.most_common(_TOP)}
+        ranked = sorted(self.programs.items(), key=lambda item: (-item[1], item[0]))
+        return {name: total / count for name, total in ranked[:_TOP]}
 
     @property
     def text(self) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,13 +36,19 @@ def hogs(tmp_path: Path) -> Path:
 @contextmanager
 def hog(folder: Path) -> Iterator[None]:
     """Three of them, to be seen on a busy machine, too."""
-    argv = [folder / OUTSIDE, "-c", "while :; do :; done"]
-    running = [subprocess.Popen(argv) for _ in range(3)]
+    with hog_of([folder / OUTSIDE, "-c", "while :; do :; done"], 3):
+        yield
+
+
+@contextmanager
+def hog_of(argv: Sequence[object], count: int = 1) -> Iterator[None]:
+    """In groups of their own: ended with all that they have started."""
+    running = [subprocess.Popen(list(map(str, argv)), process_group=0) for _ in range(count)]
     try:
         yield
     finally:
         for process in running:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
@@ -133,3 +140,30 @@ def test_a_wrong_limit_is_named_with_its_place(cli: Cli, tmp_path: Path, hogs: P
     assert done.code == 2
     assert f"{path}:13:" in done.err + done.out
     assert "steal" in done.err + done.out
+
+
+@pytest.mark.full
+def test_a_run_beside_a_hog_that_comes_and_goes_promotes_nothing(
+    cli: Cli, tmp_path: Path, hogs: Path
+) -> None:
+    """Nothing is to be gained; half the time a hog has the machine. What is scored was fair."""
+    limit = 0.4
+    path = profile(tmp_path, hogs, f"{{others: {limit:.0%}}}")
+    argv = [
+        hogs / OUTSIDE,
+        "-c",
+        "while :; do timeout --foreground 1 sh -c 'while :; do :; done'; sleep 1; done",
+    ]
+    with hog_of(argv):
+        done = cli("tune", path, timeout_s=600)
+    assert done.code in (1, 3), done.out + done.err
+    assert "Improved" not in done.out
+    seen = windows(cli)
+    for item in seen:
+        share = item["environment"]["others_share"]
+        assert (item["cause"] == "others") == (share > limit)
+        assert (item["validity"] == "void") == (item["cause"] != "")
+    void = sum(item["validity"] == "void" for item in seen)
+    study = cli("studies", "list", "--json").json[0]["id"]
+    assert cli("report", study, "--json").json["disturbed"]["void"] == void
+    assert (f"{void} of {len(seen)} windows void" in cli("report", study).out) == (void > 0)

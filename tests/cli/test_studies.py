@@ -263,7 +263,16 @@ REPORT_KEYS = {
     *("format", "id", "kind", "profile", "profile_digest", "status", "reason", "began", "ended"),
     *("scope", "seed", "sampler", "host", "outcome", "why", "gain", "claimed_by_search"),
     *("objectives", "constraints", "rule", "pairs", "switching", "settings", "others_wrote"),
-    *("decided", "proof_digest", "front", "windows", "windows_torn", "search", "readiness"),
+    *(
+        "disturbed",
+        "decided",
+        "proof_digest",
+        "front",
+        "windows",
+        "windows_torn",
+        "search",
+        "readiness",
+    ),
     *("contexts", "loops"),
 }
 """As docs/commands.md promises them."""

@@ -78,7 +78,7 @@ class AttachSource:
         self._limits = limits or HostLimits()
         self._account = account_for(spec.user)
         self._target = Target(spec.target)
-        self._around = Surroundings(more=self._pids, part_of_it=part_of_it)
+        self._around = Surroundings(group=self._own_group, more=self._pids, part_of_it=part_of_it)
         self._helper = Helper(self._account, scope)
         self._spawner = Spawner()
         self._tails = {
@@ -294,6 +294,13 @@ class AttachSource:
             others=around.others,
             cause=cause,
         )
+
+    def _own_group(self) -> str | None:
+        """The service's cgroup, where it has one of its own."""
+        try:
+            return self._target.unified_folder()
+        except MissingData:
+            return None
 
     def _pids(self) -> tuple[int, ...]:
         """The service's processes; none while it is away."""

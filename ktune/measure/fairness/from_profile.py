@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from ktune.measure.fairness.limits import HostLimits
 from ktune.profile.fairness import Fairness, first_said
 from ktune.profile.model import Profile
 
+_IF_GROUPED = "only where the service has a cgroup of its own (version 2)"
 DEFAULTS = HostLimits(steal=0.25, others=0.25, throttled=0.05, memory=0.25)
 """Of a command; docs/statistics.md has what was measured for them."""
 _ATTACHED = HostLimits(steal=0.25, throttled=0.05)
@@ -48,9 +50,11 @@ class Recorded:
     @property
     def text(self) -> str:
         """For people."""
-        bound = "recorded only" if self.limit is None else f"limit {self.limit:.0%}"
-        if self.name == "frequency" and self.limit is not None:
-            bound = f"at least {self.limit:.0%}"
+        frequency = self.name == "frequency"
+        if self.limit is None or self.limit == (0 if frequency else 1):
+            bound = "no limit"
+        else:
+            bound = f"{'at least' if frequency else 'limit'} {self.limit:.0%}"
         if not self.missing:
             return f"{self.name}: {bound}"
         return (
@@ -58,7 +62,7 @@ class Recorded:
         )
 
 
-def survey(limits: HostLimits, *, virtual: bool) -> Iterator[Recorded]:
+def survey(limits: HostLimits, *, virtual: bool, attached: bool = False) -> Iterator[Recorded]:
     """What would be recorded of each window here. Reads only."""
     load, cpus = host_load.sample(), CpuFiles()
     untold = dict.fromkeys(("steal", "others", "throttled", "memory", "frequency"), "")
@@ -69,17 +73,26 @@ def survey(limits: HostLimits, *, virtual: bool) -> Iterator[Recorded]:
     untold["others"] = hidden_processes()
     untold["throttled"] = cpus.no_throttling
     untold["frequency"] = cpus.no_frequency
-    untold["memory"] = _no_pressure(load)
+    untold["memory"] = _no_pressure(load, attached=attached)
     for name, why in untold.items():
-        partly = bool(why) and (name == "others" or (name == "steal" and load.ticks > 0))
+        partly = bool(why) and (
+            name == "others"
+            or (name == "steal" and load.ticks > 0)
+            or (name == "memory" and why == _IF_GROUPED)
+        )
         yield Recorded(name, getattr(limits, name), why, partly)
 
 
-def _no_pressure(load: host_load.LoadSample) -> str:
+def _no_pressure(load: host_load.LoadSample, *, attached: bool) -> str:
     if "memory_some" not in load.pressure_us:
         return "the kernel has no pressure stall information (psi=1)"
-    if own_cgroup() is None:
+    group = own_cgroup()
+    if group is None:
         return "no cgroup version 2, so that the run's own waiting can't be told from others'"
+    if attached:
+        return _IF_GROUPED
+    if not os.access(group, os.W_OK):
+        return f"no right to make a cgroup below {group}"
     return ""
 
 
@@ -88,4 +101,4 @@ def windows_survey(profile: Profile, here: Fairness, *, virtual: bool) -> Iterat
     if profile.workload is not None:
         attached = profile.workload.attach is not None
         limits = limits_of(first_said(profile.fairness, here), attached=attached)
-        yield from survey(limits, virtual=virtual)
+        yield from survey(limits, virtual=virtual, attached=attached)

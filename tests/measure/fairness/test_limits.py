@@ -143,3 +143,12 @@ def test_a_survey_names_each_thing_once() -> None:
     assert [item.name for item in found] == list(NAMES)
     for item in found:
         assert ("not recorded here" in item.text) == (bool(item.missing) and not item.partly)
+
+
+def test_the_memory_of_an_attached_service_depends_on_its_cgroup() -> None:
+    (command,) = (item for item in survey(DEFAULTS, virtual=False) if item.name == "memory")
+    (attached,) = (
+        item for item in survey(DEFAULTS, virtual=False, attached=True) if item.name == "memory"
+    )
+    assert attached.missing
+    assert attached.partly or attached.missing == command.missing
