@@ -23,6 +23,7 @@ from .machine import MODULE_SOURCE, Guest
 from .needs import GuestError
 
 PYTEST = ("python", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", "timeout=1200")
+_LONG = ("-o", "timeout=7200")
 QUICK = () if WHOLE else ("-m", "not full")
 
 
@@ -165,7 +166,7 @@ def _run_booted(kernel: Kernel, share: Share, *, live: bool) -> Report:
     begun = time.monotonic()
     print(f"guest: Linux {kernel.release}, booted by systemd: {share.name}", flush=True)
     done = subprocess.run(
-        [sys.executable, *PYTEST[1:], *(["-s"] if live else QUICK), *share.tests],
+        [sys.executable, *PYTEST[1:], *_LONG, *(["-s"] if live else QUICK), *share.tests],
         env={**os.environ, RELEASE_VARIABLE: kernel.release},
         stdin=subprocess.DEVNULL,
         stdout=None if live else subprocess.PIPE,

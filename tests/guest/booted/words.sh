@@ -20,7 +20,7 @@ in_force() { until_so "the policy is in force" is_live 9; } # a watch may be in 
 of() { systemctl show -P "$2" "$1.service"; } # UNIT PROPERTY
 unit() { same "$1: $2" "$(of "$1" "$2")" "$3"; } # UNIT PROPERTY WANTED
 until_so() { # WHAT COMMAND...
-    what=$1 left=${PATIENCE:-240}
+    what=$1 left=${PATIENCE:-600}
     shift
     until "$@"; do
         left=$((left - 1))
