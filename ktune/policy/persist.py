@@ -76,6 +76,9 @@ def refuse_unproven(plan: ApplyPlan, paths: StatePaths) -> None:
             f"{document.name} proves nothing: {why}",
             hint="give the profile more `watch.probation_pairs` and freeze it again",
         )
+    known = persisted.find(paths, document.digest)
+    if known is not None and known.kernel == os.uname().release:
+        return  # passed here; that each boot begins a probation anew takes nothing from it
     watch = read_watch(paths, watch_id(document.name, document.digest, 0))
     hint = f"watch it first: {paths.command('watch', plan.checked.policy.path, '--until-settled')}"
     if watch is None:
@@ -137,6 +140,7 @@ def persist(
         source=os.path.abspath(source),
         healthy_after_s=healthy_after_s,
         coexist=coexist,
+        kernel=os.uname().release,
     )
     persisted.keep(paths, item, data)
     _not_under(paths, document.digest)

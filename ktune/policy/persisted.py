@@ -41,6 +41,8 @@ class PersistedPolicy:
     healthy_after_s: float = HEALTHY_AFTER_S
     coexist: bool = False
     blocked: str = ""
+    kernel: str = ""
+    """On which it had passed its probation when it was persisted."""
 
     @property
     def stem(self) -> str:

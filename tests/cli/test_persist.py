@@ -132,6 +132,8 @@ def test_a_boot_that_did_not_stay_healthy_blocks_until_a_person_persists_again(
     assert "BLOCKED" in host("status").out
     host.reboot(setting="1")
     assert (host("apply", "--boot").code, host.live) == (4, "1")
+    # the watch of the boot that was cut short had begun a probation
+    host.watched(load_policy(str(settled)).document, phase=WatchPhase.PROBATION.value)
     assert host.persist(settled).code == 0
     host.reboot(setting="1")
     assert (host("apply", "--boot").code, host.live) == (0, "7")
