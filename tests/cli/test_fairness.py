@@ -13,6 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from ktune.evidence.pairs import Arm
+from ktune.records.paths import StatePaths
+from ktune.records.study import Study
+from ktune.records.types import Phase, StudyManifest, WindowRecord
+
 from .support import Cli, Ran
 
 OUTSIDE, INSIDE = "outside-hog", "inside-hog"
@@ -167,3 +172,25 @@ def test_a_run_beside_a_hog_that_comes_and_goes_promotes_nothing(
     study = cli("studies", "list", "--json").json[0]["id"]
     assert cli("report", study, "--json").json["disturbed"]["void"] == void
     assert (f"{void} of {len(seen)} windows void" in cli("report", study).out) == (void > 0)
+
+
+def test_the_status_of_a_run_says_how_many_windows_were_void(cli: Cli) -> None:
+    study = Study.create(StatePaths.resolve(cli.state), StudyManifest("", "busy-machine", ""))
+    for number in range(8):
+        share = 0.6 if number else 0.1
+        study.append_window(
+            WindowRecord(
+                *(number, Phase.LEARNING, Arm.CANDIDATE, None, number, {}, {}),
+                *("void" if number else "valid", "", "", 1.0),
+                environment={"others_share": share},
+                others={OUTSIDE: share},
+                cause="others" if number else "",
+            )
+        )
+    shown = cli("status").out
+    assert f"  7 of 8 windows void: 7 by other programs ({OUTSIDE} 60%)\n" in shown
+    assert f"stop {OUTSIDE} or wait for its end" in shown
+    (running,) = cli("status", "--json").json["running"]
+    assert running["disturbed"]["by_cause"] == {"others": 7}
+    (study.folder / "windows.jsonl").write_text("{\n{\n")
+    assert cli("status").code == 0

@@ -73,7 +73,7 @@ def throttled_share(before: CpuState, after: CpuState, passed_s: float) -> float
     ]
     if not spans or passed_s <= 0:
         return None
-    return min(1.0, max(0, *spans, 0) / 1000 / passed_s)
+    return min(1.0, max(0, *spans) / 1000 / passed_s)
 
 
 def _names(folder: str, prefix: str) -> Sequence[str]:

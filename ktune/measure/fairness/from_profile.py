@@ -16,7 +16,7 @@ from ktune.profile.model import Profile
 
 _IF_GROUPED = "only where the service has a cgroup of its own (version 2)"
 DEFAULTS = HostLimits(steal=0.25, others=0.25, throttled=0.05, memory=0.25)
-"""Of a command; docs/statistics.md has what was measured for them."""
+"""Of a command; docs/fairness.md has what was measured for them."""
 _ATTACHED = HostLimits(steal=0.25, throttled=0.05)
 """Of a service that runs already: whoever else runs here may be its client."""
 

@@ -1,6 +1,6 @@
 """Looks around before and after a window: what the host and everybody else did meanwhile.
 
-Two looks of about 10 microseconds a process; nothing is read while the window runs.
+Two looks of about 20 microseconds a process; nothing is read while the window runs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from ktune.measure.fairness.limits import FREQUENCY, MEMORY, OTHERS, THROTTLED
 
 _NAMED = 8
 _COMM_BYTES = 15
+_MEMORY = "memory_some"
+_SHORTEST_S = 0.1
+"""Ten ticks: a shorter window is too short to tell what others had of it."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def between(before: Look, after: Look) -> Around:
     passed_s = after.load.at_s - before.load.at_s
     others: dict[str, float] = {}
     cpu_s = (after.load.ticks - before.load.ticks) * TICK_S
-    if before.processes and after.processes and cpu_s > 0:
+    if before.processes and after.processes and cpu_s > 0 and passed_s >= _SHORTEST_S:
         spent = spent_outside(before.processes, after.processes, before.inside | after.inside)
         for key, ticks in spent.items():
             name = after.processes[key].name
@@ -86,22 +89,16 @@ def between(before: Look, after: Look) -> Around:
         environment[THROTTLED] = hot
     if after.cpus.frequency_share is not None:
         environment[FREQUENCY] = after.cpus.frequency_share
-    whole, own = (_waited_us(a, b, "memory_some") for a, b in _pressures(before, after))
-    if whole is not None and own is not None and passed_s > 0:
-        environment[MEMORY] = max(0.0, whole - own) / 1e6 / passed_s
+    machine = _waited_us(before.load.pressure_us, after.load.pressure_us)
+    own = _waited_us(before.own_us, after.own_us)
+    if machine is not None and own is not None and passed_s > 0:
+        environment[MEMORY] = max(0.0, machine - own) / 1e6 / passed_s
     ranked = sorted(others.items(), key=lambda item: -item[1])[:_NAMED]
     return Around(environment, {name: share for name, share in ranked if share >= 0.001})
 
 
-def _pressures(
-    before: Look, after: Look
-) -> tuple[tuple[Mapping[str, int], Mapping[str, int]], ...]:
-    """Of the machine, and of the run."""
-    machine = (before.load.pressure_us, after.load.pressure_us)
-    return machine, (before.own_us, after.own_us)
-
-
-def _waited_us(before: Mapping[str, int], after: Mapping[str, int], name: str) -> int | None:
-    if name not in before or name not in after:
+def _waited_us(before: Mapping[str, int], after: Mapping[str, int]) -> int | None:
+    """For how long somebody waited for memory."""
+    if _MEMORY not in before or _MEMORY not in after:
         return None
-    return after[name] - before[name]
+    return after[_MEMORY] - before[_MEMORY]
