@@ -38,14 +38,14 @@ class Definition:
     """The catalog's settling times are for programs that run already; these windows start new ones
     (the disk's queue is given a moment, for requests on their way)."""
 
-    def text(self, amount: int) -> str:
-        """The profile with so much work in a window."""
+    def profile(self, amount: int, state_dir: str, *, any_load: bool = False) -> Profile:
+        """The profile with so much work in a window; with `any_load` a busy machine is no reason to
+        void one."""
         text = (_PROFILES / f"{self.name}.yaml").read_text()
-        return text.replace("@AMOUNT@", str(amount)).replace("@PAGES@", str(amount // 32))
-
-    def profile(self, amount: int, state_dir: str) -> Profile:
-        """The same, read."""
-        return parse_profile(self.text(amount).encode(), file=self.name, state_dir=state_dir)
+        text = text.replace("@AMOUNT@", str(amount)).replace("@PAGES@", str(amount // 32))
+        if any_load:
+            text += "fairness: {steal: off, others: off, memory: off}\n"
+        return parse_profile(text.encode(), file=self.name, state_dir=state_dir)
 
 
 def _net(receive: int, send: int, congestion: str = "reno") -> Mapping[str, Value]:

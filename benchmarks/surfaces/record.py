@@ -68,7 +68,10 @@ SEED = 20261121
 REFERENCE_EVERY = 5
 _FITTING = 3
 """Windows of the reference by which the work of a window is fitted to its length."""
-_VOID_IN_A_ROW = 20
+_VOID_IN_A_ROW = 100
+_PAUSE_AFTER = 5
+_PAUSE_S = 5.0
+"""After so many void windows in a row: whatever disturbs them may end."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Wanted:
     repeats: int
     window_s: float
     seed: int
+    any_load: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,6 +112,7 @@ def _record_all(names: Sequence[str], options: argparse.Namespace) -> None:
             repeats=options.repeats,
             window_s=options.window_s,
             seed=options.seed,
+            any_load=options.any_load,
         )
         record(item, wanted, options.output / f"{name}.jsonl", options.scratch)
 
@@ -121,8 +126,8 @@ def record(item: Definition, wanted: Wanted, path: Path, scratch: str | None) ->
     with tempfile.TemporaryDirectory(prefix="ktune-surface-", dir=scratch) as folder:
         Path(folder).chmod(0o755)
         paths = StatePaths(Path(folder) / "state", ROOT_RUNTIME).ensure()
-        amount = earlier.head.amount if earlier else _fitted(item, wanted.window_s, paths)
-        with _rig(item, amount, paths) as rig:
+        amount = earlier.head.amount if earlier else _fitted(item, wanted, paths)
+        with open_rig(item, amount, paths, any_load=wanted.any_load) as rig:
             head = earlier.head if earlier else _head(rig, item, wanted, amount)
             writer = Writer(path, head, machine())
             try:
@@ -143,12 +148,15 @@ class Rig:
 
     def window(self, assignment: Mapping[str, Value]) -> Measured:
         """One window that somebody from outside did not spoil."""
-        for _ in range(_VOID_IN_A_ROW):
+        for number in range(1, _VOID_IN_A_ROW + 1):
             measured = self.bench.measure(assignment, phase=Phase.LEARNING, arm=Arm.CANDIDATE)
             if self.bench.dropped:
                 raise SystemExit(f"somebody else writes {', '.join(sorted(self.bench.dropped))}")
             if measured.validity is not Validity.VOID:
                 return measured
+            if number % _PAUSE_AFTER == 0:
+                self.bench.poll_lease()
+                time.sleep(_PAUSE_S)
         raise SystemExit(f"{_VOID_IN_A_ROW} windows in a row are void: {measured.reason}")
 
     def reference_window(self, reference: Mapping[str, Value]) -> Measured:
@@ -164,8 +172,11 @@ class Rig:
 
 
 @contextmanager
-def _rig(item: Definition, amount: int, paths: StatePaths) -> Iterator[Rig]:
-    profile = item.profile(amount, str(paths.state))
+def open_rig(
+    item: Definition, amount: int, paths: StatePaths, *, any_load: bool = False
+) -> Iterator[Rig]:
+    """The workload under a lease; everything is restored in the end."""
+    profile = item.profile(amount, str(paths.state), any_load=any_load)
     with ExitStack() as stack:
         stack.enter_context(held_scope(profile, paths, command="record"))
         plan = resolve(profile, load_catalog(), host_facts())
@@ -198,9 +209,9 @@ def _tell(progress: Progress) -> None:
         print(f"  {progress.text}", flush=True)
 
 
-def _fitted(item: Definition, window_s: float, paths: StatePaths) -> int:
+def _fitted(item: Definition, wanted: Wanted, paths: StatePaths) -> int:
     """The work that takes the reference so long, process and all."""
-    with _rig(item, item.amount, paths) as rig:
+    with open_rig(item, item.amount, paths, any_load=wanted.any_load) as rig:
         reference = on_disk(item.reference, rig.disk)
         rig.reference_window(reference)  # makes files, warms up
         took = []
@@ -208,7 +219,7 @@ def _fitted(item: Definition, window_s: float, paths: StatePaths) -> int:
             started_s = time.monotonic()
             rig.reference_window(reference)
             took.append(time.monotonic() - started_s)
-    scale = window_s / statistics.median(took)
+    scale = wanted.window_s / statistics.median(took)
     digits = 10 ** max(0, len(str(item.amount)) - 3)
     return max(digits, round(item.amount * scale / digits) * digits)
 
@@ -289,6 +300,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--window-s", type=float, default=WINDOW_S, help="at the reference")
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument(
+        "--any-load", action="store_true", help="also beside other work (to try things out)"
+    )
     parser.add_argument("--output", type=Path, default=RECORDED, help="folder of the surfaces")
     parser.add_argument(
         "--scratch", default="/var/tmp", help="a folder on the disk that is measured"
