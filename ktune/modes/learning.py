@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from ktune.evidence.pairs import Arm
 from ktune.kernel.tunable import Assignment
@@ -146,13 +147,14 @@ class Learning:
         """The best few that are not the baseline, claim a gain and were not pruned."""
         own = key_of(self.bench.complete({}))
         pruned = self.search.pruned
-        return [
+        promising = (
             ranked
             for ranked in self.search.ranked()
             if ranked.score > 0
             and key_of(ranked.assignment) not in pruned
             and key_of(self.bench.complete(ranked.assignment)) != own
-        ][:TOP]
+        )
+        return list(islice(promising, TOP))
 
     def finalists(self) -> list[Ranked]:
         """Contenders measured again by halving, best first; only the fresh numbers rank them."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ktune.search.finalists import ROUNDS, Round, most_windows
-from ktune.search.trials import AssignmentKey, Ranked, Row, VoidTrial, key_of
+from ktune.search.trials import AssignmentKey, Ranked, Row, VoidTrial
 
 AGAIN_SHARE = 0.3
 """Share of a run's candidate windows that measure an assignment once more."""
@@ -56,8 +56,8 @@ def spent(rows: Sequence[Row]) -> Spent:
     again = 0
     for row in rows:
         if not isinstance(row.told, VoidTrial):
-            again += key_of(row.assignment) in seen
-            seen.add(key_of(row.assignment))
+            again += row.key in seen
+            seen.add(row.key)
     return Spent(len(seen), again)
 
 

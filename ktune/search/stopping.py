@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ktune.kernel.wording import counted
-from ktune.search.trials import AssignmentKey, Origin, Row, ScoredTrial, VoidTrial, feasible, key_of
+from ktune.search.trials import AssignmentKey, Origin, Row, ScoredTrial, VoidTrial, feasible
 
 
 class StopKind(StrEnum):
@@ -83,7 +83,7 @@ def trials_since_improvement(rows: Sequence[Row], minimum_gain: float = 0.0) -> 
         if isinstance(row.told, VoidTrial):
             continue
         since += 1
-        key = key_of(row.assignment)
+        key = row.key
         if not isinstance(row.told, ScoredTrial):
             failed.add(key)
             continue

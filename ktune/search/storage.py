@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import stat
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,9 +21,11 @@ from urllib.parse import urlsplit
 from ktune.errors import BusyError, ExitCode, KtuneError, UsageError
 from ktune.search.quiet import quiet
 from ktune.search.samplers import SamplerName
+from ktune.search.thinning import thinned
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
 LOG = logging.getLogger("ktune.search")
 
@@ -107,6 +110,7 @@ class Journal:
         """Optuna's storage on this journal."""
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
+        from optuna.trial import TrialState
 
         class Backend(JournalFileBackend):
             """Without Optuna's lock around each record: this process holds the journal all along,
@@ -115,9 +119,23 @@ class Journal:
             def append_logs(self, logs: list[dict[str, Any]]) -> None:
                 _append(path, logs)
 
+        class Storage(JournalStorage):
+            """What asks for trials by a state that is finished is the sampler: it gets those that
+            matter. Everybody else asks for all."""
+
+            def get_all_trials(
+                self,
+                study_id: int,
+                deepcopy: bool = True,
+                states: Container[TrialState] | None = None,
+            ) -> list[FrozenTrial]:
+                found = super().get_all_trials(study_id, deepcopy, states)
+                sampling = states is not None and TrialState.COMPLETE in states
+                return thinned(found) if sampling else found
+
         path = self.path
         with quiet():
-            return JournalStorage(Backend(str(path)))
+            return Storage(Backend(str(path)))
 
     def close(self) -> None:
         """Give the journal free."""

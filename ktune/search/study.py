@@ -259,7 +259,7 @@ class Search:
     @property
     def pruned(self) -> frozenset[AssignmentKey]:
         """Assignments that are not worth a further window."""
-        return frozenset(key_of(row.assignment) for row in self.rows if row.pruned)
+        return frozenset(row.key for row in self.rows if row.pruned)
 
     def _behind(self, row: Row) -> bool:
         best = self.ranked()[:1]
@@ -294,9 +294,7 @@ class Search:
     def _scored(self, assignment: Assignment) -> list[ScoredTrial]:
         key = key_of(assignment)
         return [
-            row.told
-            for row in self.rows
-            if isinstance(row.told, ScoredTrial) and key_of(row.assignment) == key
+            row.told for row in self.rows if row.key == key and isinstance(row.told, ScoredTrial)
         ]
 
     def _enqueue(self, assignment: Assignment, origin: Origin, retries: int = 0) -> None:
@@ -314,7 +312,7 @@ class Search:
         key = key_of(assignment)
         trials = self._trials()
         for row in self.rows:
-            if key_of(row.assignment) == key and "exact" not in trials[row.number].user_attrs:
+            if row.key == key and "exact" not in trials[row.number].user_attrs:
                 return dict(trials[row.number].params)
         return None
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from ktune.kernel.values import Value
 from ktune.search.space import Assignment
@@ -87,6 +88,11 @@ class Row:
     pruned: bool = False
     """Measured again and found behind the best (`pruning.py`): not worth a further window."""
 
+    @cached_property
+    def key(self) -> AssignmentKey:
+        """Of its assignment; asked for at every trial, of every row."""
+        return key_of(self.assignment)
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -114,7 +120,7 @@ def ranking(rows: Sequence[Row]) -> tuple[Ranked, ...]:
     groups: dict[AssignmentKey, list[Row]] = {}
     for row in rows:
         if not isinstance(row.told, VoidTrial):
-            groups.setdefault(key_of(row.assignment), []).append(row)
+            groups.setdefault(row.key, []).append(row)
     ranked = []
     for group in groups.values():
         scored = [row.told for row in group if isinstance(row.told, ScoredTrial)]
