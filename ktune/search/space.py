@@ -104,7 +104,7 @@ class Axis:
             chosen = float(params[self.chooser])
             if chosen < SPECIAL_BIAS:
                 return self.choices[int(chosen / SPECIAL_BIAS * len(self.choices))]
-        drawn = int(params[self.name])
+        drawn = round(float(params[self.name]))
         value = drawn if self.number.log else self.number.low + drawn * self.number.step
         return max(self.number.low, min(self.number.last, value))
 
