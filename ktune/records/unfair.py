@@ -25,6 +25,7 @@ _WORDS = {
 """By `WindowRecord.cause` (ktune.measure.fairness.limits.Cause)."""
 _MANY, _MANY_SHARE = 6, 1 / 3
 _TOP = 5
+_LEAST_SHOWN = 0.005
 
 
 @dataclass
@@ -72,11 +73,15 @@ class Unfair:
         return {name: total / count for name, total in ranked[:_TOP]}
 
     @property
+    def _shown(self) -> list[tuple[str, float]]:
+        return [item for item in self.top.items() if item[1] >= _LEAST_SHOWN][:3]
+
+    @property
     def text(self) -> str:
         """`3 of 60 windows void: 2 by other programs (stress-ng 45%), 1 by other reasons`."""
         why = []
         for cause, count in self.by_cause.most_common():
-            named = ", ".join(f"{name} {share:.0%}" for name, share in [*self.top.items()][:3])
+            named = ", ".join(f"{name} {share:.0%}" for name, share in self._shown)
             who = f" ({named})" if cause == "others" and named else ""
             why.append(f"{count} by {_WORDS.get(cause, cause)}{who}")
         said = f"{self.void} of {counted(self.windows, 'window')} void"

@@ -23,6 +23,8 @@ SEVERAL = "tests/modes/test_several_objectives.py::"
 GUARD = "tests/proxy/test_guard.py::"
 GUARDED = "tests/proxy/test_guarded_lease.py::"
 GUARDED_RUN = "tests/faults/test_guard_in_a_run.py::"
+RUNNER = "tests/measure/test_runner.py::"
+SURROUNDINGS = "tests/measure/fairness/test_surroundings.py::"
 EACH_ARM = "test_each_arm_gets_its_windows_however_late_the_timer_is"
 FAILED_SWITCH = "test_a_failed_switch_ends_the_schedule"
 GUARD_SOURCE = "ktune/kernel/bpf/programs/guard.bpf.h"
@@ -484,6 +486,33 @@ MUTATIONS = (
         ),
         kills=(SCHEDULE + EACH_ARM,),
         survivors=(SCHEDULE + FAILED_SWITCH,),
+        slow=True,
+    ),
+    Mutation(
+        name="whatever ktune has started counts as others",
+        edits=(
+            Edit(
+                "ktune/measure/fairness/surroundings.py",
+                "        inside = family(processes, {os.getpid(), *self._more()}) | named\n",
+                "        inside = {os.getpid(), *self._more()} | named\n",
+            ),
+        ),
+        kills=(SURROUNDINGS + "test_a_child_of_ours_is_the_run_and_one_that_has_left_us_is_not",),
+        survivors=(SURROUNDINGS + "test_a_program_that_does_the_work_is_the_run",),
+        slow=True,
+    ),
+    Mutation(
+        name="a disturbed window is a loss of the candidate",
+        edits=(
+            Edit(
+                "ktune/measure/runner.py",
+                "        return replace(_void(found.reason, outcome), cause=found.cause.value)\n",
+                "        lost = replace(_void(found.reason, outcome), cause=found.cause.value)\n"
+                "        return replace(lost, validity=Validity.CANDIDATE_FAILED)\n",
+            ),
+        ),
+        kills=(RUNNER + "test_stolen_cpu_time_voids_a_window",),
+        survivors=(RUNNER + "test_the_health_check_voids_a_window",),
         slow=True,
     ),
 )

@@ -9,6 +9,7 @@ from enum import StrEnum
 STEAL, OTHERS, THROTTLED = "steal_share", "others_share", "throttled_share"
 MEMORY, FREQUENCY = "memory_outside_share", "frequency_share"
 _SHOWN = 3
+_LEAST_SHOWN = 0.005
 
 
 class Cause(StrEnum):
@@ -68,7 +69,8 @@ def _passed(
         yield Disturbance(Cause.STEAL, text)
     if (share := above(OTHERS, limits.others)) is not None:
         text = f"other programs took {share:.0%} of the CPU time (limit {limits.others:.0%})"
-        yield Disturbance(Cause.OTHERS, f"{text}: {programs_text(others)}" if others else text)
+        who = programs_text(others)
+        yield Disturbance(Cause.OTHERS, f"{text}: {who}" if who else text)
     if (share := above(THROTTLED, limits.throttled)) is not None:
         text = f"a CPU was throttled for {share:.0%} of the time (limit {limits.throttled:.0%})"
         yield Disturbance(Cause.THROTTLED, f"{text}: too hot")
@@ -82,10 +84,10 @@ def _passed(
 
 
 def programs_text(others: Mapping[str, float]) -> str:
-    """`stress-ng 45%, cc1 3%`: the greatest first.
+    """`stress-ng 45%, cc1 3%`: the greatest first, without what rounds to nothing.
 
     >>> programs_text({"cc1": 0.03, "stress-ng": 0.45})
     'stress-ng 45%, cc1 3%'
     """
     ranked = sorted(others.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]
-    return ", ".join(f"{name} {share:.0%}" for name, share in ranked)
+    return ", ".join(f"{name} {share:.0%}" for name, share in ranked if share >= _LEAST_SHOWN)
