@@ -29,7 +29,8 @@ NEVER_ONE = {
     "math.exp(off) times",  # a ratio, as the next two
     "seen times",
     "times times",
-    "event.value runs",  # a verb
+    "event.value runs",  # a verb, as the next
+    "name runs",
 }
 """What is not a number that may be 1."""
 
