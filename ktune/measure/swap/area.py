@@ -25,6 +25,7 @@ _PREFERRED = 0x8000 | 0x7FFF
 """SWAP_FLAG_PREFER, highest priority: the run's pages go here, not to the host's own swap."""
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _DELETED = " (deleted)"
+_SWAPS = "/proc/swaps"
 
 
 def make(path: Path, size_bytes: int) -> None:
@@ -61,13 +62,18 @@ def switch_off(path: Path) -> None:
 
 
 def is_on(path: Path) -> bool:
-    """Whether the kernel swaps to it. Raises OSError."""
-    return os.path.realpath(path) in areas(_swaps())
+    """Whether the kernel swaps to it."""
+    return os.path.realpath(path) in switched_on()
 
 
 def switched_on() -> list[str]:
-    """Every swap area of this host, by path. Raises OSError."""
+    """Every swap area of this host, by path; none where the kernel tells or has none."""
     return list(areas(_swaps()))
+
+
+def has_swap() -> bool:
+    """Whether this kernel can swap at all (CONFIG_SWAP)."""
+    return os.path.exists(_SWAPS)
 
 
 def areas(text: str) -> Iterator[str]:
@@ -84,7 +90,10 @@ def areas(text: str) -> Iterator[str]:
 
 
 def _swaps() -> str:
-    return Path("/proc/swaps").read_text(encoding="utf-8", errors="surrogateescape")
+    try:
+        return Path(_SWAPS).read_text(encoding="utf-8", errors="surrogateescape")
+    except (FileNotFoundError, PermissionError):
+        return ""
 
 
 def _call(name: str, path: Path, *flags: int) -> None:

@@ -42,6 +42,8 @@ def _swap(profile: Profile) -> SwapService | None:
 def _spec(profile: Profile, swap: SwapService) -> SwapSpec:
     if os.geteuid() != 0:
         raise RefusedError("swap: only root may switch a swap file on", hint="run it as root")
+    if not area.has_swap():
+        raise RefusedError("swap: this kernel can't swap (CONFIG_SWAP)")
     try:
         below = own_memory_group()
     except NoMemoryGroup as problem:

@@ -1,18 +1,19 @@
 """The folder of a swap file: one run at a time, and how it is undone. Standard library only.
 
 `STATE/services/run/SWAP-xxxxxxxx` holds the file and the name of the memory cgroup; the lock beside
-it is held by whoever answers for both. Without a holder they are a dead run's, which anybody may
-undo.
+it is held by whoever answers for both. Without a holder they are a dead run's, to be undone. A link
+in the runtime folder names the folder, whatever `--state-dir` was; a reboot ends both.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
-import re
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,13 +21,14 @@ from pathlib import Path
 from ktune.measure.swap import area
 from ktune.measure.swap.memory_group import MemoryGroup
 from ktune.proxy.folders import private_folder
+from ktune.records.paths import ROOT_RUNTIME
 from ktune.records.services import LOCK_SUFFIX, RunningService
 
 NAME = "SWAP"
 """No service can have it: their names are lower case."""
 KIND = "swap"
 _GROUP = "group"
-_OURS = re.compile(rf"/services/run/{NAME}-[0-9a-f]{{8}}/{area.FILE}\Z")
+_REGISTER = ROOT_RUNTIME / "swaps"
 
 
 class Taken(Exception):
@@ -45,8 +47,16 @@ class Hold:
         os.ftruncate(self.fd, 0)
         os.pwrite(self.fd, json.dumps(asdict(running)).encode(), 0)
 
+    def register(self) -> None:
+        """Before anything is made. Raises OSError."""
+        link = _link(self.folder)
+        private_folder(link.parent)
+        link.unlink(missing_ok=True)
+        link.symlink_to(self.folder)
+
     def release(self) -> None:
         """Nothing is left in the folder's place."""
+        _link(self.folder).unlink(missing_ok=True)
         os.ftruncate(self.fd, 0)
         os.close(self.fd)
 
@@ -90,12 +100,12 @@ def undo(folder: Path) -> None:
 
 
 def left(state: Path) -> Iterator[Path]:
-    """Folders that nobody holds any more: of this state folder, and wherever the kernel still swaps
-    to a file of ours. Raises OSError."""
-    places = [path.parent for path in map(Path, area.switched_on()) if _OURS.search(str(path))]
-    places += sorted((state / "services" / "run").glob(f"{NAME}-????????"))
+    """Folders that nobody holds any more: of this state folder, and registered ones."""
+    places = sorted((state / "services" / "run").glob(f"{NAME}-????????"))
+    with contextlib.suppress(OSError):  # there is none, or it is root's
+        places += sorted(_REGISTER.iterdir())
     for folder in dict.fromkeys(map(Path, map(os.path.realpath, places))):
-        if folder.is_dir() and folder.stat().st_uid == os.geteuid() and not _held(folder):
+        if _is_ours(folder) and not _held(folder):
             yield folder
 
 
@@ -123,10 +133,24 @@ def undone_text(folder: Path, problem: str) -> str:
     return f"swap file and memory cgroup that a dead run had left are gone: {folder}"
 
 
+def _link(folder: Path) -> Path:
+    digits = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+    return _REGISTER / f"{folder.name}-{digits}"
+
+
+def _is_ours(folder: Path) -> bool:
+    """A folder of our own user: another one's is his to undo."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+
+
 def _held(folder: Path) -> bool:
     try:
         held = hold(folder)
-    except Taken:
+    except (Taken, OSError):
         return True
     os.close(held.fd)
     return False

@@ -38,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
             _say(control, "failed", errno=error.errno or 0, message=str(error))
             return 1
         try:
+            held.register()
             group = _make(folder, size_bytes, below)
             held.tell(RunningService(**json.loads(told)))
             _say(control, "ready", group=str(group))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,13 +20,11 @@ from ktune.measure.specs import MetricSpec
 from ktune.measure.swap import area, ground
 from ktune.measure.swap.from_profile import memory_of
 from ktune.measure.swap.limited import LimitedMemory, SwapSpec
-from ktune.measure.swap.memory_group import MemoryGroup
 from ktune.measure.window import Validity
 from ktune.profile.load import parse_profile
 from tests.conftest import HostKnobs
 from tests.measure.helpers import all_gone, nothing, shell
 from tests.measure.swap.conftest import MIB, spec_in
-from tests.proxy.rig import wait_until
 
 # tail keeps all of a line that does not end: twice as much as there is.
 GREEDY = """
@@ -56,10 +55,6 @@ def is_gone(spec: SwapSpec) -> bool:
     return not spec.folder.exists() and not area.is_on(spec.folder / area.FILE)
 
 
-def groups(spec: SwapSpec) -> set[str]:
-    return {path.name for path in spec.below.glob("ktune-swap-*")}
-
-
 @contextmanager
 def memory_begun(memory: LimitedMemory) -> Iterator[int]:
     """The keeper's process id; undone in the end."""
@@ -73,7 +68,6 @@ def memory_begun(memory: LimitedMemory) -> Iterator[int]:
 def test_a_window_that_wants_more_than_it_has_swaps_with_the_swappiness_in_force(
     spec: SwapSpec, host_knobs: HostKnobs
 ) -> None:
-    before = groups(spec)
     memory = LimitedMemory(spec)
     workload = shell(GREEDY, metrics=METRICS, timeout_s=60.0)
     with CommandSource(workload, memory=memory) as source:
@@ -84,12 +78,13 @@ def test_a_window_that_wants_more_than_it_has_swaps_with_the_swappiness_in_force
             assert (result.validity, result.reason) == (Validity.VALID, "")
             seen.append(result.metrics)
         assert area.is_on(spec.folder / area.FILE)
-        assert [path.name for path in Path(memory.group).iterdir() if path.is_dir()] == []
+        group = Path(memory.group)
+        assert [path.name for path in group.iterdir() if path.is_dir()] == []
     assert [item["limit"] for item in seen] == [24 * MIB] * 2
     assert [item["swappiness"] for item in seen] == [60, 10]
     assert min(item["held"] for item in seen) > 40 * MIB
     assert is_gone(spec)
-    assert groups(spec) == before
+    assert not group.exists()
 
 
 def test_only_the_window_has_little_memory(spec: SwapSpec) -> None:
@@ -118,32 +113,41 @@ def test_a_keeper_that_dies_voids_its_window_and_is_replaced_for_the_next(spec: 
     assert is_gone(spec)
 
 
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """Somebody to be in the group."""
+    with subprocess.Popen(["sleep", "300"], stdout=subprocess.DEVNULL) as process:
+        yield process
+        process.kill()
+
+
 @pytest.mark.parametrize("stopped", [False, True])
-def test_what_a_killed_keeper_leaves_is_found_and_undone(spec: SwapSpec, stopped: bool) -> None:
+def test_what_a_killed_keeper_leaves_is_found_and_undone(
+    spec: SwapSpec, sleeper: subprocess.Popen[bytes], stopped: bool
+) -> None:
     memory = LimitedMemory(spec)
     state = spec.folder.parents[2]
-    with memory_begun(memory) as keeper:
-        assert list(ground.left(state)) == []  # somebody answers for it
-        held = os.fork()
-        if held == 0:
-            try:
-                MemoryGroup(Path(memory.group)).join()
-                os.kill(os.getpid(), signal.SIGSTOP if stopped else 0)
-                signal.pause()
-            finally:
-                os._exit(1)
-        wait_until(lambda: str(held) in Path(memory.group, "cgroup.procs").read_text().split())
-        group = Path(memory.group)
-        os.kill(keeper, signal.SIGKILL)
-        assert all_gone([keeper])
-        with pytest.raises(ServiceError, match="is still on: its keeper was killed"):
-            memory.close()
-        assert list(ground.left(Path("/nowhere"))) == [spec.folder]  # by the kernel's own list
-        assert [*ground.undo_left(state)] == [(spec.folder, "")]
-        os.waitpid(held, 0)
-        assert is_gone(spec)
-        assert not group.exists()
-        assert [*ground.undo_left(state)] == []
+    memory.begin(nothing)
+    keeper, group = keeper_of(spec), Path(memory.group)
+    assert list(ground.left(state)) == []  # somebody answers for it
+    (group / "cgroup.procs").write_text(str(sleeper.pid))
+    if stopped:
+        sleeper.send_signal(signal.SIGSTOP)
+    os.kill(keeper, signal.SIGKILL)
+    assert all_gone([keeper])
+    with pytest.raises(ServiceError, match="is still on: its keeper was killed"):
+        memory.close()
+    assert list(ground.left(Path("/nowhere"))) == [spec.folder]  # registered
+    os.seteuid(65534)
+    try:
+        assert list(ground.left(Path("/nowhere"))) == []  # root's, where nobody may look
+    finally:
+        os.seteuid(0)
+    assert [*ground.undo_left(state)] == [(spec.folder, "")]
+    assert sleeper.wait(5) == -signal.SIGKILL
+    assert is_gone(spec)
+    assert not group.exists()
+    assert [*ground.undo_left(state)] == []
 
 
 def test_two_runs_do_not_share_a_swap_file(spec: SwapSpec) -> None:
