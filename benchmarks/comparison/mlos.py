@@ -66,6 +66,7 @@ def _serve(problem: Problem, process: subprocess.Popen[bytes], ask: Path, answer
         while process.poll() is None:
             ready, _, _ = select.select([asking], [], [], 0.5)
             if not ready:
+                problem.idle()
                 continue
             pending += os.read(asking, 65536)
             while b"\n" in pending:

@@ -35,6 +35,8 @@ class Problem:
     budget: int
     seed: int
     window: Callable[[Setting], float | None]
+    idle: Callable[[], None] = lambda: None
+    """Called while nothing is measured: it keeps a lease alive."""
     asked: list[Asked] = field(default_factory=list)
 
     def measure(self, setting: Setting) -> float | None:

@@ -38,14 +38,16 @@ class Definition:
     """The catalog's settling times are for programs that run already; these windows start new ones
     (the disk's queue is given a moment, for requests on their way)."""
 
-    def profile(self, amount: int, state_dir: str, *, any_load: bool = False) -> Profile:
-        """The profile with so much work in a window; with `any_load` a busy machine is no reason to
-        void one."""
+    def profile(
+        self, amount: int, state_dir: str, *, any_load: bool = False, more: str = ""
+    ) -> Profile:
+        """The profile with so much work in a window, and `more` sections; with `any_load` a busy
+        machine is no reason to void a window."""
         text = (_PROFILES / f"{self.name}.yaml").read_text()
         text = text.replace("@AMOUNT@", str(amount)).replace("@PAGES@", str(amount // 32))
         if any_load:
             text += "fairness: {steal: off, others: off, memory: off}\n"
-        return parse_profile(text.encode(), file=self.name, state_dir=state_dir)
+        return parse_profile((text + more).encode(), file=self.name, state_dir=state_dir)
 
 
 def _net(receive: int, send: int, congestion: str = "reno") -> Mapping[str, Value]:

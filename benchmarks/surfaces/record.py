@@ -51,7 +51,7 @@ from ktune.kernel.values import Value
 from ktune.measure.window import Validity
 from ktune.modes.bench import Bench, Measured
 from ktune.modes.settings import guardrails_of
-from ktune.modes.stage import held_scope, stage
+from ktune.modes.stage import Stage, held_scope, stage
 from ktune.profile.host import host_facts
 from ktune.profile.plan import Plan
 from ktune.profile.resolve import resolve
@@ -126,7 +126,7 @@ def record(item: Definition, wanted: Wanted, path: Path, scratch: str | None) ->
     with tempfile.TemporaryDirectory(prefix="ktune-surface-", dir=scratch) as folder:
         Path(folder).chmod(0o755)
         paths = StatePaths(Path(folder) / "state", ROOT_RUNTIME).ensure()
-        amount = earlier.head.amount if earlier else _fitted(item, wanted, paths)
+        amount = earlier.head.amount if earlier else fitted(item, wanted, paths)
         with open_rig(item, amount, paths, any_load=wanted.any_load) as rig:
             head = earlier.head if earlier else _head(rig, item, wanted, amount)
             writer = Writer(path, head, machine())
@@ -142,6 +142,7 @@ class Rig:
     """Everything stands: measure."""
 
     bench: Bench
+    standing: Stage
     plan: Plan
     space: Space
     disk: str
@@ -173,10 +174,10 @@ class Rig:
 
 @contextmanager
 def open_rig(
-    item: Definition, amount: int, paths: StatePaths, *, any_load: bool = False
+    item: Definition, amount: int, paths: StatePaths, *, any_load: bool = False, more: str = ""
 ) -> Iterator[Rig]:
     """The workload under a lease; everything is restored in the end."""
-    profile = item.profile(amount, str(paths.state), any_load=any_load)
+    profile = item.profile(amount, str(paths.state), any_load=any_load, more=more)
     with ExitStack() as stack:
         stack.enter_context(held_scope(profile, paths, command="record"))
         plan = resolve(profile, load_catalog(), host_facts())
@@ -201,7 +202,9 @@ def open_rig(
         disk = next(
             (k.key.split("/")[3] for k in plan.knobs if k.key.startswith("/sys/block/")), ""
         )
-        yield Rig(bench, plan, Space(plan.dimensions, plan.relations, plan.baseline), disk)
+        yield Rig(
+            bench, standing, plan, Space(plan.dimensions, plan.relations, plan.baseline), disk
+        )
 
 
 def _tell(progress: Progress) -> None:
@@ -209,7 +212,7 @@ def _tell(progress: Progress) -> None:
         print(f"  {progress.text}", flush=True)
 
 
-def _fitted(item: Definition, wanted: Wanted, paths: StatePaths) -> int:
+def fitted(item: Definition, wanted: Wanted, paths: StatePaths) -> int:
     """The work that takes the reference so long, process and all."""
     with open_rig(item, item.amount, paths, any_load=wanted.any_load) as rig:
         reference = on_disk(item.reference, rig.disk)
@@ -270,10 +273,10 @@ def _measure(rig: Rig, head: Head, earlier: Recording | None, writer: Writer, na
     todo = [slot for slot in order_of(head) if slot not in done]
     before_s = max((window.at_s for window in windows), default=0.0)
     values = {REFERENCE: head.reference, **dict(enumerate(head.points))}
-    rig.reference_window(_assignment(rig, head.reference))  # a sitting's first window warms up
+    rig.reference_window(assignment_of(rig, head.reference))  # a sitting's first window warms up
     started_s = time.monotonic()
     for number, (point, repeat) in enumerate(todo, start=1):
-        measured = rig.window(_assignment(rig, values[point]))
+        measured = rig.window(assignment_of(rig, values[point]))
         at_s = before_s + time.monotonic() - started_s
         value = measured.metrics[rig.metric] if measured.valid else None
         writer.add(Window(point, repeat, at_s, value, measured.reason))
@@ -286,7 +289,8 @@ def _measure(rig: Rig, head: Head, earlier: Recording | None, writer: Writer, na
             )
 
 
-def _assignment(rig: Rig, values: Sequence[Value]) -> dict[str, Value]:
+def assignment_of(rig: Rig, values: Sequence[Value]) -> dict[str, Value]:
+    """One value for each axis as an assignment."""
     named = zip((axis.name for axis in rig.space.axes), values, strict=True)
     return rig.space.assembled(dict(named))
 

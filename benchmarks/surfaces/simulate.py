@@ -95,6 +95,7 @@ class StandIns:
     def profile(self, budget: Budget) -> str:
         """What `ktune tune` is given."""
         head = self.surface.recording.head
+        rules = rules_text(budget)
         knobs = "\n".join(
             f"    {key}: {_range(axis)}"
             for axis, key in zip(self.surface.axes, self.keys, strict=True)
@@ -117,11 +118,7 @@ knobs:
 relations: {relations}
 baseline: {{{baseline}}}
 objectives: [{{metric: {METRIC}, direction: {head.direction}}}]
-search: {{trials: {budget.trials}, stop_after: {budget.stop_after}, time: 3h,
-  baseline_every: {budget.baseline_every}, simplify: {str(budget.simplify).lower()}}}
-promotion: {{alpha: 0.05, mei: {budget.mei:.1%}, against: zero,
-  pairs: {{min: 5, max: {budget.max_pairs}, after: {budget.after_pairs}}}}}
-safety: {{oom_kills: null, kernel_warnings: null}}
+{rules}safety: {{oom_kills: null, kernel_warnings: null}}
 """
 
     def _renamed(self, relation: str) -> str:
@@ -153,6 +150,15 @@ class SimulatedSource:
         if isinstance(found, str):
             return WindowResult({}, 0.001, Validity.CANDIDATE_FAILED, found)
         return WindowResult({METRIC: found}, 0.001, Validity.VALID)
+
+
+def rules_text(budget: Budget) -> str:
+    """The sections of a profile that say how windows are spent."""
+    return f"""search: {{trials: {budget.trials}, stop_after: {budget.stop_after}, time: 3h,
+  baseline_every: {budget.baseline_every}, simplify: {str(budget.simplify).lower()}}}
+promotion: {{alpha: 0.05, mei: {budget.mei:.1%}, against: zero,
+  pairs: {{min: 5, max: {budget.max_pairs}, after: {budget.after_pairs}}}}}
+"""
 
 
 def windows(surface: Surface, seed: int) -> Iterator[float | str]:

@@ -20,6 +20,8 @@ from ktune.search.space import Axis, Number
 RECORDED = Path(__file__).resolve().parent / "recorded"
 REFERENCE = -1
 FORMAT = 1
+TINY = 50
+"""Recordings of fewer points try the programs out; what they say of searches means nothing."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class Recording:
     def text(self) -> str:
         """How much of it there is, for a table."""
         kind = "whole" if self.complete else "part of a recording"
+        if len(self.head.points) < TINY:
+            kind = f"TINY, {len(self.head.points)} points only"
         return f"{kind}: {len(self.of_points)} of {self.head.windows} windows"
 
 
