@@ -15,6 +15,7 @@ from benchmarks.costs.rig import own_runtime_folder
 from benchmarks.evidence.results import Case, Results, Row
 from benchmarks.surfaces.model import Surface
 from benchmarks.surfaces.store import read
+from ktune.errors import KtuneError
 
 _CHUNK = 10
 
@@ -34,12 +35,14 @@ def run_missing(
         }
         for future in as_completed(running):
             cell, some = running[future]
-            if future.exception() is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
-            for seed, row in zip(some, future.result(), strict=True):
+            found, error = future.result()
+            for seed, row in found.items():
                 results.add(question, Case(cell.name, seed), row)
-            done += len(some)
-            print(f"{done} of {len(missing)}: {cell.name}", file=sys.stderr, flush=True)
+            done += len(found)
+            said = f"{done} of {len(missing)}: {cell.name}"
+            if error:
+                said += f"; {len(some) - len(found)} seeds are left for another time: {error}"
+            print(said, file=sys.stderr, flush=True)
 
 
 def _chunks(missing: Sequence[Case]) -> Iterator[tuple[Cell, list[int]]]:
@@ -56,9 +59,13 @@ def _isolate() -> None:
     os.nice(5)
 
 
-def _work(path: Path, cell: Cell, seeds: Sequence[int], tools: Tools) -> list[Row]:
+def _work(path: Path, cell: Cell, seeds: Sequence[int], tools: Tools) -> tuple[dict[int, Row], str]:
+    """Rows by seed, and why the rest is missing: a machine too busy to keep a lease, say."""
     surface = Surface(read(path))
-    return [
-        row_of(surface, outcome)
-        for _, outcome in run_seeds(surface, cell.method, cell.windows, seeds, tools)
-    ]
+    found: dict[int, Row] = {}
+    try:
+        for seed, outcome in run_seeds(surface, cell.method, cell.windows, seeds, tools):
+            found[seed] = row_of(surface, outcome)
+    except KtuneError as error:
+        return found, error.message
+    return found, ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ktune.errors import KtuneError, UsageError
 from ktune.search.projection import ProjectedSpace
 from ktune.search.quiet import quiet, take_over_log
-from ktune.search.samplers import SamplerName, make_sampler
+from ktune.search.samplers import STARTUP, SamplerName, make_sampler
 from ktune.search.space import Space
 from ktune.search.storage import Journal, open_database
 from ktune.search.study import Search
@@ -32,14 +32,15 @@ def open_search(
     storage_url: str | None = None,
     projected: ProjectedSpace | None = None,
     pruning: bool = False,
+    startup: int = STARTUP,
 ) -> Search:
     """Open a study or go on with it.
 
     `constraints` names what every `ScoredTrial` brings, `objectives` (a Pareto search only) whose
     log ratios it brings. With `projected` (of the same space) the sampler sees its few dimensions
     instead of the axes. With `pruning`, what is measured again and falls behind the best is not
-    measured any further (`pruning.py`). With `storage_url` the trials go to that
-    database under `name`, else to the file `journal`.
+    measured any further (`pruning.py`). `startup`: tpe's random trials. With `storage_url` the
+    trials go to that database under `name`, else to the file `journal`.
 
     Raises:
         BusyError: another process holds the journal (exit 6).
@@ -50,18 +51,20 @@ def open_search(
         if storage_url is None:
             own = Journal(journal, sampler)
             stack.callback(own.close)
-            chosen = make_sampler(sampler, seed)
+            chosen = make_sampler(sampler, seed, startup=startup)
             take_over_log()
             storage = own.storage()
         else:
-            chosen = make_sampler(sampler, seed)
+            chosen = make_sampler(sampler, seed, startup=startup)
             take_over_log()
             storage = open_database(storage_url, sampler)
             stack.callback(storage.remove_session)
         fingerprint = (projected or space).fingerprint
         study = _opened(storage, name, fingerprint, directions=max(1, len(objectives)))
         before = len(study.get_trials(deepcopy=False))
-        study.sampler = make_sampler(sampler, seed, trials_before=before) if before else chosen
+        study.sampler = (
+            make_sampler(sampler, seed, trials_before=before, startup=startup) if before else chosen
+        )
         return Search(
             study,
             space,
