@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TextIO
@@ -52,7 +52,11 @@ class Boot:
 
 @dataclass
 class Machine:
-    """A machine with one kernel and one disk. `shown`: where outputs go while they come."""
+    """A machine with one kernel and one disk.
+
+    `module`: source of our kernel module; its files are in /run/guest/kmod, nothing loads them.
+    `shown`: where outputs go while they come.
+    """
 
     kernel: Kernel
     disk: Disk
@@ -66,16 +70,11 @@ class Machine:
     def make(kernel: Kernel, folder: Path, *, module: Path | None = None) -> Machine:
         """One that was never booted, with a new disk in `folder`. Raises GuestError."""
         check(SYSTEMD)
-        if not Path("/lib/systemd/systemd").exists():
-            raise GuestError("not installed: systemd; to install: apt-get install systemd")
         return Machine(kernel, Disk.make(folder / "disk.ext4"), module)
 
     def copied(self, folder: Path) -> Machine:
         """Another machine, with all that this one has written so far."""
-        disk = self.disk.copied(folder / "disk.ext4")
-        return Machine(
-            self.kernel, disk, self.module, self.memory_mib, self.cpus, self.limit_s, self.shown
-        )
+        return replace(self, disk=self.disk.copied(folder / "disk.ext4"))
 
     def boot(self, command: str, *, append: str = "", end: End = End.OFF) -> Boot:
         """Boot, run `command` (for sh, as root, in the checkout), end.
