@@ -31,7 +31,7 @@ def test_from_a_profile_to_units_that_systemd_accepts(proven: Proven) -> None:
     assert proven.output.count("\nenabled\n") == 2
 
 
-def test_a_policy_returns_after_boots_until_it_is_rolled_back(rig: Rig) -> None:
+def test_after_a_healthy_boot_a_policy_survives_a_cut_of_power(rig: Rig) -> None:
     rig.boot(
         IN_FORCE
         + """
@@ -45,6 +45,10 @@ ktune status
 """,
         end=End.CUT,
     )
+    rig.boot(IN_FORCE)
+
+
+def test_its_watch_is_a_service_until_the_policy_is_rolled_back(rig: Rig) -> None:
     rig.boot(
         IN_FORCE
         + """
@@ -62,7 +66,6 @@ systemctl kill --signal=KILL --kill-who=main ktune-watch
 until_so "it is started again" is ktune-watch NRestarts 1
 until_so "it runs again" is ktune-watch SubState running
 in_force
-until_so "healthy" says ktune-watch 'this boot counts as healthy: watched for'
 """
     )
     rig.boot(
@@ -80,6 +83,7 @@ ktune status
     rig.boot(
         IN_FORCE
         + """
+until_so "healthy" says ktune-watch 'this boot counts as healthy: watched for'
 ktune rollback
 live 2
 until_so "the watch has ended" is ktune-watch ActiveState inactive
