@@ -48,6 +48,8 @@ BUNDLED = {
     "ktune-pointer-chase": "ktune.measure.workloads.pointer_chase",
     "ktune-small-files": "ktune.measure.workloads.small_files",
     "ktune-log-append": "ktune.measure.workloads.log_append",
+    "ktune-cold-memory": "ktune.measure.workloads.cold_memory",
+    "ktune-overwrite": "ktune.measure.workloads.overwrite",
     "ktune-compile": "ktune.measure.workloads.compile_c",
 }
 """Program names that stand for our own load generators, wherever ktune is installed."""

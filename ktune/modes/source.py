@@ -9,6 +9,7 @@ from pathlib import Path
 from ktune.errors import RefusedError
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure.attach.source import AttachSource
+from ktune.measure.f2fs.from_profile import f2fs_health
 from ktune.measure.from_profile import link_spec
 from ktune.measure.link.link import LongLink
 from ktune.measure.runner import CommandSource, HealthCheck
@@ -41,7 +42,7 @@ def window_source(
             hint="write a profile that extends it, with a `workload:`",
         )
     with ExitStack() as stack:
-        health = _links(profile, namespace, stack)
+        health = (*_links(profile, namespace, stack), *f2fs_health(profile))
         source = open_source(
             profile.workload,
             scope=namespace,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ktune.kernel.namespaces import NamespaceRef, boot_id
+from ktune.measure.f2fs.from_profile import f2fs_of
 from ktune.measure.runner import CommandSource
 from ktune.measure.scope import EphemeralScope, KeptScope
 from ktune.measure.window import Grouped, WindowSource
@@ -55,13 +56,15 @@ class Stage:
 @contextmanager
 def held_scope(profile: Profile, paths: StatePaths, *, command: str = "tune") -> Iterator[None]:
     """The profile's scope is ours, from before the plan to the end of the run; a watch leaves it
-    meanwhile. A namespace that the run makes for itself is held by its stage.
+    meanwhile. A namespace that the run makes for itself is held by its stage. An f2fs of the
+    profile stands as long: its knobs are there only with it.
 
     `command` is what others read in the lock.
 
     Raises:
         BusyError: another run holds it.
-        RefusedError: it is in emergency, or there is no such namespace.
+        RefusedError: it is in emergency, there is no such namespace, no f2fs can be had here.
+        ServiceError: the f2fs could not be made, or does not go.
     """
     scope = profile.scope
     if scope == "ephemeral":
@@ -70,7 +73,8 @@ def held_scope(profile: Profile, paths: StatePaths, *, command: str = "tune") ->
     cookie = namespace_scope(scope.netns).cookie if isinstance(scope, NetnsScope) else None
     with scope_lock(paths, netns_cookie=cookie, what=f"ktune {command} {profile.name}"):
         lockouts.refuse_in_emergency(paths, lockouts.scope_name(cookie), boot_id())
-        yield
+        with f2fs_of(profile):
+            yield
 
 
 @contextmanager

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from ktune.measure.from_profile import workload_spec
 from ktune.measure.specs import MetricSpec, WorkloadSpec
-from ktune.measure.workloads import compile_c, log_append, memory_touch, pointer_chase, small_files
+from ktune.measure.workloads import (
+    cold_memory,
+    compile_c,
+    log_append,
+    memory_touch,
+    overwrite,
+    pointer_chase,
+    small_files,
+)
 from ktune.profile.load import load_profile
 from tests.depth import examples
 from tests.measure.helpers import ROOT, window
@@ -46,6 +54,7 @@ def refused(load: ModuleType, capsys: pytest.CaptureFixture[str], *argv: str) ->
             ["--size", "2M", "--runs", "100", "--file-size", "1M"],
         ),
         ("many-small-files", small_files, ["--files", "20"]),
+        ("damon-reclaim", cold_memory, ["--cold", "1M", "--hot", "2M", "--pause-ms", "0"]),
         ("log-append", log_append, ["--records", "800", "--warm-up", "0"]),
         ("compile", compile_c, ["--units", "2", "--functions", "2"]),
     ],
@@ -76,6 +85,7 @@ def test_a_load_prints_what_its_profile_reads(
         (memory_touch, "touches", ["--size", "4M", "--runs", "200"]),
         (small_files, "files", ["--files", "20", "--folder"]),
         (log_append, "records", ["--records", "80", "--warm-up", "0", "--folder"]),
+        (overwrite, "writes", ["--fill", "0.0001", "--writes", "50", "--folder"]),
         (compile_c, "units", ["--units", "2", "--functions", "2", "--folder"]),
     ],
 )

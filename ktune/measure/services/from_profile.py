@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ktune.errors import RefusedError
 from ktune.kernel.namespaces import NamespaceRef
+from ktune.measure.f2fs import from_profile as f2fs
 from ktune.measure.services.folder import check_socket
 from ktune.measure.services.kind import Ground, Kind
 from ktune.measure.services.memory_stores import Memcached, Redis
@@ -68,6 +69,9 @@ def survey(profile: Profile) -> Iterator[ServiceSurvey]:
         yield ServiceSurvey(KIND, KIND, error.message)
     else:
         yield from [ServiceSurvey(KIND, text)] if text else []
+    file_system = f2fs.planned(profile)
+    if file_system is not None:
+        yield ServiceSurvey("f2fs", file_system, f2fs.why_not())
     for name, service in servers(profile).items():
         try:
             setup = _setup(profile, service, None, None)

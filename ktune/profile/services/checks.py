@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ktune.profile.cpus import OTHERS
 from ktune.profile.errors import Problem, did_you_mean, shown
 from ktune.profile.model import Profile
+from ktune.profile.services.f2fs import F2fsService
 from ktune.profile.services.programs import NginxService, PostgresqlService, ProgramService
 from ktune.profile.services.swap import SwapService
 from ktune.profile.workload import Renewal, ServiceAction, ServiceReset, Workload
@@ -32,6 +33,7 @@ def renewed(workload: Workload) -> set[str]:
 def check_services(profile: Profile) -> Iterator[Problem]:
     """Names and ports stand once; resets name a service that can do it."""
     yield from _swaps(profile)
+    yield from _f2fs(profile)
     seen: set[str] = set()
     ports: set[int] = set()
     for index, item in enumerate(profile.services):
@@ -67,6 +69,18 @@ def _swaps(profile: Profile) -> Iterator[Problem]:
             yield Problem(mark, "services: swap is the whole host's: use `scope: host`")
         if profile.workload is not None and profile.workload.phases:
             yield Problem(mark, "services: no swap beside `phases`: each would want the file")
+
+
+def _f2fs(profile: Profile) -> Iterator[Problem]:
+    """Its device is one for the whole host."""
+    found = [at for at, item in enumerate(profile.services) if isinstance(item, F2fsService)]
+    for index in found[1:]:
+        yield Problem(profile.where("services", index), "services: one f2fs is enough")
+    if found and profile.scope != "host":
+        yield Problem(
+            profile.where("services", found[0]),
+            "services: the knobs of an f2fs are the whole host's: use `scope: host`",
+        )
 
 
 def _upstream(profile: Profile, index: int, name: str) -> Iterator[Problem]:

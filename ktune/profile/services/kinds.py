@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Tag
 
 from ktune.profile.errors import did_you_mean, shown
 from ktune.profile.fields import wrong
+from ktune.profile.services.f2fs import F2fsService
 from ktune.profile.services.link import LinkService
 from ktune.profile.services.programs import (
     MemcachedService,
@@ -17,7 +18,7 @@ from ktune.profile.services.programs import (
 )
 from ktune.profile.services.swap import SwapService
 
-SERVICE_KINDS = ("link", "swap", "postgresql", "redis", "nginx", "memcached")
+SERVICE_KINDS = ("link", "swap", "f2fs", "postgresql", "redis", "nginx", "memcached")
 
 
 def _known_kind(value: object) -> object:
@@ -42,6 +43,7 @@ def _kind(value: object) -> str:
 Service = Annotated[
     Annotated[LinkService, Tag("link")]
     | Annotated[SwapService, Tag("swap")]
+    | Annotated[F2fsService, Tag("f2fs")]
     | Annotated[PostgresqlService, Tag("postgresql")]
     | Annotated[RedisService, Tag("redis")]
     | Annotated[NginxService, Tag("nginx")]

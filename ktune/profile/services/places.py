@@ -13,6 +13,8 @@ from dataclasses import dataclass
 LOOPBACK = "127.0.0.1"
 POSTGRESQL_PORT = 5432
 """Part of its socket's name, where it listens on no port."""
+F2FS_DEVICE = "loop71"
+"""Always the same one: knobs of its file system are named by it, before it is there."""
 DATABASE = "bench"
 """Name of the database and of its owner."""
 
@@ -57,6 +59,8 @@ def values_of(place: Place, kind: str, port: int | None) -> Mapping[str, str]:
         "data": place.data,
         "host": LOOPBACK,
     }
+    if kind == "f2fs":
+        return {"data": place.data, "device": F2FS_DEVICE}
     if port is not None:
         values["port"] = str(port)
     if kind == "postgresql":
