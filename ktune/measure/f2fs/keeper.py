@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import select
@@ -57,7 +58,14 @@ def main(argv: Sequence[str]) -> int:
             _say(control, "failed", errno=error.errno or 0, message=str(error))
             return 1
         try:
-            _make(folder, size_bytes, number, mkfs, mode)
+            device = _device(folder, size_bytes, number)
+        except OSError as error:  # loopN may be somebody else's, which is left alone
+            shutil.rmtree(folder, ignore_errors=True)
+            held.release()
+            _say(control, "failed", errno=error.errno or 0, message=_text(error))
+            return 1
+        try:
+            _make(folder, device, number, mkfs, mode)
             held.tell(RunningService(**json.loads(told)))
             _say(control, "ready")
             if control.recv(1 << 10) != END:
@@ -67,17 +75,21 @@ def main(argv: Sequence[str]) -> int:
         return _undo(control, held, number)
 
 
-def _make(folder: Path, size_bytes: int, number: int, mkfs: str, mode: str) -> None:
-    """Raises OSError."""
+def _device(folder: Path, size_bytes: int, number: int) -> int:
+    """A descriptor of the loop device with a new image. Raises OSError: EBUSY, it is not ours."""
     if folder.is_dir():  # of a run whose keeper was killed
         shutil.rmtree(folder)
     folder.mkdir(mode=0o700)
+    return loop.attach(number, _image(folder, size_bytes))
+
+
+def _make(folder: Path, device: int, number: int, mkfs: str, mode: str) -> None:
+    """Format and mount it; `device` is closed. Raises OSError."""
     inside = _inside(folder)
-    inside.mkdir(mode=0o700)
-    unshare(CLONE_NEWNS)
-    _mount("none", Path("/"), "", _MS_REC_PRIVATE)
-    device = loop.attach(number, _image(folder, size_bytes))
     try:
+        inside.mkdir(mode=0o700)
+        unshare(CLONE_NEWNS)
+        _mount("none", Path("/"), "", _MS_REC_PRIVATE)
         _format(mkfs, f"/dev/loop{number}")
         _mount(f"/dev/loop{number}", inside, "f2fs", _MS_NOATIME, f"mode={mode}")
     finally:
@@ -94,7 +106,7 @@ def _image(folder: Path, size_bytes: int) -> int:
     space = os.statvfs(folder)
     if space.f_bavail * space.f_frsize < size_bytes + _KEEP_FREE_BYTES:
         need = (size_bytes + _KEEP_FREE_BYTES) >> 20
-        raise OSError(28, f"{need} MiB are wanted ({_KEEP_FREE_BYTES >> 20} stay free)")
+        raise OSError(errno.ENOSPC, f"{need} MiB are wanted ({_KEEP_FREE_BYTES >> 20} stay free)")
     path = folder / "image"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     path.unlink()
