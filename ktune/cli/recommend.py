@@ -104,6 +104,7 @@ def _document(found: Recommended) -> dict[str, object]:
             "programs": dict(sorted(found.seen.programs.items())),
             "ports": sorted(found.seen.ports),
             "sockets": sorted(found.seen.sockets),
+            "filesystems": sorted(found.seen.filesystems),
             "mix": dict(found.seen.mix),
             "notes": list(found.seen.notes),
         },

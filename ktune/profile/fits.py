@@ -54,6 +54,7 @@ def _statement(text: str) -> str:
 ProgramName = Annotated[str, Strict(), Field(pattern=r"^[^\s/\x00]{1,64}$")]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 SocketPath = Annotated[str, Strict(), Field(pattern=r"^[/@*][^\x00\n]*$", max_length=108)]
+FileSystem = Annotated[str, Strict(), Field(pattern=r"^[a-z0-9_.]{1,32}$")]
 MixStatement = Annotated[Text, AfterValidator(_statement)]
 
 
@@ -84,6 +85,12 @@ class Fits(Model):
         description="Unix sockets of which somebody listens on one; * stands for anything.",
         examples=[["/run/redis/*.sock"]],
     )
+    filesystems: tuple[FileSystem, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Kinds of file systems of which one is mounted.",
+        examples=[["f2fs"]],
+    )
     mix: tuple[MixStatement, ...] = Field(
         default=(),
         max_length=8,
@@ -94,9 +101,14 @@ class Fits(Model):
 
     @model_validator(mode="after")
     def _says_something(self) -> Fits:
-        if not (self.programs or self.ports or self.sockets or self.mix):
-            raise wrong("give one of programs, ports, sockets, mix")
+        if not (self.someone or self.mix):
+            raise wrong("give one of programs, ports, sockets, filesystems, mix")
         return self
+
+    @property
+    def someone(self) -> bool:
+        """Whether it names anything but a mix."""
+        return bool(self.programs or self.ports or self.sockets or self.filesystems)
 
     @property
     def parsed_mix(self) -> tuple[Statement, ...]:

@@ -26,16 +26,16 @@ class Match:
 def judge(fits: Fits, seen: Seen) -> Match | None:
     """None: it does not fit. A program counts most, then the mix, then a place.
 
-    Of programs, ports and sockets one is enough. A mix must hold whole where it is all that the
-    profile names; beside a program it decides who comes first, for a server that is idle at the
-    moment is one all the same.
+    Of programs, ports, sockets and file systems one is enough. A mix must hold whole where it is
+    all that the profile names; beside a program it decides who comes first, for a server that is
+    idle at the moment is one all the same.
     """
     running = list(_programs(fits, seen))
-    places = [*_ports(fits, seen), *_sockets(fits, seen)]
+    places = [*_ports(fits, seen), *_sockets(fits, seen), *_mounts(fits, seen)]
     holding = [item for item in fits.parsed_mix if _holds(item, seen)]
     failing = [item for item in fits.parsed_mix if item not in holding]
     mixed = bool(fits.mix) and not failing
-    if fits.programs or fits.ports or fits.sockets:
+    if fits.someone:
         if not (running or places):
             return None
     elif not mixed:
@@ -64,6 +64,12 @@ def _sockets(fits: Fits, seen: Seen) -> Iterator[str]:
         found = sorted(path for path in seen.sockets if fnmatchcase(path, pattern))
         if found:
             yield f"somebody listens on {found[0]}"
+
+
+def _mounts(fits: Fits, seen: Seen) -> Iterator[str]:
+    for kind in fits.filesystems:
+        if kind in seen.filesystems:
+            yield f"a file system of kind {kind} is mounted"
 
 
 def _holds(item: Statement, seen: Seen) -> bool:

@@ -29,6 +29,7 @@ class Seen:
     ports: frozenset[int] = frozenset()
     sockets: frozenset[str] = frozenset()
     mix: Mapping[str, int] = field(default_factory=dict)
+    filesystems: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 
 
@@ -56,6 +57,7 @@ def look(sample: Callable[[], None]) -> Seen:
         first.ports | second.ports,
         first.sockets | second.sockets,
         mix,
+        frozenset(mounted(_text("/proc/self/mounts"))),
         tuple(dict.fromkeys(notes)),
     )
 
@@ -113,6 +115,18 @@ def listening_sockets(table: str) -> Iterator[str]:
                 continue
             if accepts:
                 yield fields[7]
+
+
+def mounted(table: str) -> Iterator[str]:
+    """Kinds of file systems from the text of /proc/mounts (proc_pid_mounts(5)).
+
+    >>> list(mounted("/dev/vda / ext4 rw 0 0"))
+    ['ext4']
+    """
+    for line in table.splitlines():
+        fields = line.split()
+        if len(fields) > 2:
+            yield fields[2]
 
 
 def _names(pid: int, comm: str) -> set[str]:

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from ktune.kernel.wording import counted
 from ktune.measure.workloads.options import OptionError, parse
 
 DEFAULTS = {
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         try:
             length = _length(root, options["fill"], files)
             if length < piece:
-                raise OptionError(f"{options['folder']} has no room for {files} files")
+                raise OptionError(f"{options['folder']} has no room for {counted(files, 'file')}")
             paths = [os.path.join(root, str(number)) for number in range(files)]
             for path in paths:
                 fill(path, length)

@@ -105,6 +105,13 @@ def test_the_reasons_are_plain_words() -> None:
     )
 
 
+def test_a_file_system_is_a_place() -> None:
+    wanted = fits(filesystems=["f2fs"])
+    found = judge(wanted, Seen(filesystems=frozenset({"ext4", "f2fs"})))
+    assert found is not None and found.reasons == ("a file system of kind f2fs is mounted",)
+    assert judge(wanted, Seen(filesystems=frozenset({"ext4"}))) is None
+
+
 def test_a_long_name_is_found_as_the_kernel_cuts_it() -> None:
     found = judge(fits(programs=["systemd-journald"]), Seen({"systemd-journal": 1}))
     assert found is not None
@@ -171,7 +178,7 @@ def test_every_shipped_profile_with_a_workload_says_what_it_fits(facts: HostFact
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{to: x}", "give one of programs, ports, sockets, mix"),
+        ("{to: x}", "give one of programs, ports, sockets, filesystems, mix"),
         ("{to: x, ports: [70000]}", "65535"),
         ("{to: x, mix: [disk_request >= 1]}", "did you mean 'disk_requests'"),
         ("{to: x, mix: [disk_requests is high]}", "expected FEATURE >= NUMBER"),
