@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -222,6 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cells = [Cell(name, options.windows, m) for name in options.workloads for m in methods]
     question = RealComparison(cells, options.window_s, options.pairs)
     results = Results(options.state)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # restores, tidies up
     with results.held():
         try:
             _run(question, results, options)

@@ -34,6 +34,7 @@ class Summary:
     wall_s: float
     left: float
     found: float | None
+    """True gain of what ktune would have proven, whether or not it did: its search by itself."""
 
 
 def summaries(rows: Iterable[Row]) -> list[Summary]:
@@ -81,6 +82,7 @@ HEAD = (
     "runs",
     "true gain [95 %]",
     "claimed",
+    "found",
     "deploys",
     "worse than default",
     "windows",
@@ -100,6 +102,7 @@ def lines(items: Sequence[Summary]) -> list[list[str]]:
             if item.runs > 1
             else percent(item.gain),
             percent(item.claimed),
+            percent(item.found),
             f"{item.changed:.0%}",
             f"{item.harm:.0%}",
             f"{item.windows:.0f}",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import platform
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -93,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _parser().error("name a surface, or say --all")
     if unknown := set(names) - set(NAMES):
         _parser().error(f"no surface {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # restores, tidies up
     try:
         _record_all(names, options)
     except KeyboardInterrupt:
