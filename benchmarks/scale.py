@@ -231,7 +231,7 @@ def main() -> int:
     if args.picture:
         args.picture.write_text(svg(tenths))
     if args.write:
-        replace_block(args.write, "scale", text)
+        replace_block(args.write, "scale", text, args.picture)
     return 0
 
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.comparison.ktune_side import PROOF_SHARE
 from benchmarks.comparison.methods import METHODS, Tools, run_seeds
 from benchmarks.comparison.picture import svg
 from benchmarks.comparison.question import Comparison
@@ -33,14 +34,19 @@ WINDOWS = (60, 120)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, print everything."""
     options = _parser().parse_args(argv)
-    tools = Tools(options.mlos_venv)
+    tools = Tools(options.mlos_venv, options.proof_share)
     chosen = options.only or METHODS
     if unknown := set(chosen) - set(METHODS):
         _parser().error(f"no method {', '.join(sorted(unknown))}; there are {', '.join(METHODS)}")
     missing = {method: tools.missing(method) for method in chosen}
     methods = [method for method in chosen if not missing[method]]
     question = Comparison(
-        options.recorded, options.surfaces, methods, options.windows, options.dear_seeds
+        options.recorded,
+        options.surfaces,
+        methods,
+        options.windows,
+        dear_seeds=options.dear_seeds,
+        proof_share=options.proof_share,
     )
     if not question.paths:
         raise SystemExit(f"no surface is recorded in {options.recorded}")
@@ -58,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.picture:
         options.picture.write_text(svg(items))
     if options.write:
-        replace_block(options.write, "comparison", text)
+        replace_block(options.write, "comparison", text, options.picture)
     return 0
 
 
@@ -86,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("~/.cache/ktune/mlos").expanduser(),
         help="made by install_mlos.sh",
+    )
+    parser.add_argument(
+        "--proof-share",
+        type=float,
+        default=PROOF_SHARE,
+        help="of ktune's windows, for the pairs of its decision (results of others don't count)",
     )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--print-only", action="store_true", help="of what there is already")

@@ -23,13 +23,14 @@ from ktune.search.finalists import most_windows
 
 AFTER = 10
 """Pairs after the decision; a profile can't have fewer."""
-PROOF_SHARE = 0.3
-"""Of the windows before those, for the decision's pairs."""
+PROOF_SHARE = 0.4
+"""Of the windows before those, for the decision's pairs: fewer than eight pairs don't forgive one
+that is lost to noise."""
 BASELINE_EVERY = 6
-LEAST_WINDOWS = 50
+LEAST_WINDOWS = 54
 """Fewer don't hold a search and a proof."""
 _CONTENDERS = 8
-_FEWEST_PAIRS = 6
+_FEWEST_PAIRS = 8
 
 
 def budget_of(windows: int, proof_share: float = PROOF_SHARE) -> Budget:
@@ -37,7 +38,7 @@ def budget_of(windows: int, proof_share: float = PROOF_SHARE) -> Budget:
 
     >>> budget = budget_of(60)
     >>> budget.trials, search_windows(budget.trials), budget.max_pairs, budget.after_pairs
-    (15, 27, 6, 10)
+    (12, 23, 8, 10)
     """
     if windows < LEAST_WINDOWS:
         raise SystemExit(f"{windows} windows don't hold a search and a proof: {LEAST_WINDOWS} do")
@@ -60,10 +61,10 @@ def search_windows(trials: int) -> int:
 class KtuneSide:
     """ktune on one recorded surface: a namespace of its own, entered once for many runs."""
 
-    def __init__(self, folder: Path, stand_ins: StandIns, windows: int) -> None:
+    def __init__(self, folder: Path, stand_ins: StandIns, windows: int, proof_share: float) -> None:
         self._stand_ins = stand_ins
         self._windows = windows
-        self._world = World(folder, stand_ins.profile(budget_of(windows)))
+        self._world = World(folder, stand_ins.profile(budget_of(windows, proof_share)))
 
     def __enter__(self) -> KtuneSide:
         self._world.__enter__()

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.comparison.ktune_side import KtuneSide
+from benchmarks.comparison.ktune_side import PROOF_SHARE, KtuneSide
 from benchmarks.comparison.mlos import run_mlos
 from benchmarks.comparison.problem import Outcome, Setting, simulated
 from benchmarks.comparison.searches import plain
@@ -35,6 +35,8 @@ class Tools:
     """What there is to run with."""
 
     mlos_venv: Path | None
+    proof_share: float = PROOF_SHARE
+    """How ktune divides its windows."""
 
     def missing(self, method: str) -> str:
         """Why a method can't run here; empty where it can."""
@@ -56,7 +58,9 @@ def run_seeds(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ktune-compare-")))
         folder.chmod(0o755)
         if method in KTUNE:
-            side = stack.enter_context(KtuneSide(folder, StandIns(surface), windows))
+            side = stack.enter_context(
+                KtuneSide(folder, StandIns(surface), windows, tools.proof_share)
+            )
             for seed in seeds:
                 yield seed, side.run(method.split()[1], seed)
             return

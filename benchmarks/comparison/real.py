@@ -246,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.picture:
         options.picture.write_text(svg(items))
     if options.write:
-        replace_block(options.write, "comparison-real", text)
+        replace_block(options.write, "comparison-real", text, options.picture)
     return 0
 
 

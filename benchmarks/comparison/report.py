@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -102,8 +103,11 @@ def report(
     return "\n\n".join(parts)
 
 
-def replace_block(path: Path, name: str, text: str) -> None:
-    """Put `text` between the markers of a document. Raises SystemExit where it has none."""
+def replace_block(path: Path, name: str, text: str, picture: Path | None = None) -> None:
+    """Put `text` between the markers of a document, below it the picture. Raises SystemExit where
+    it has no markers."""
+    if picture is not None:
+        text += f"\n\n![{name}]({os.path.relpath(picture, path.parent)})"
     begin, end = BEGIN.format(name=name), END.format(name=name)
     document = path.read_text()
     before, found, rest = document.partition(begin)

@@ -278,12 +278,13 @@ class Space:
     def assembled(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """The assignment in which every axis has the value given under its name."""
         found: dict[str, Value] = {
-            key: self.baseline[key]
-            for key in self.keys
-            if any(axis.key == key and axis.element is not None for axis in self.axes)
+            axis.key: self.baseline[axis.key] for axis in self.axes if axis.element is not None
         }
         for axis in self.axes:
-            found = self.with_value(found, axis, values[axis.name])
+            value = values[axis.name]
+            found[axis.key] = (
+                value if axis.element is None else _replaced(found[axis.key], axis.element, value)
+            )
         return {key: found[key] for key in self.keys}
 
     def _same_besides(self, key: str, value: Value, searched: set[int | None]) -> bool:

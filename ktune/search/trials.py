@@ -11,7 +11,17 @@ from functools import cached_property
 from ktune.kernel.values import Value
 from ktune.search.space import Assignment
 
-AssignmentKey = tuple[tuple[str, Value], ...]
+
+class AssignmentKey(tuple[tuple[str, Value], ...]):
+    """An assignment as a dictionary key: pairs in order. It keeps its hash, which Python computes
+    anew for a tuple at each look-up: with many knobs and trials that adds up."""
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            self._hash: int = super().__hash__()
+            return self._hash
 
 
 class Origin(StrEnum):
@@ -108,7 +118,7 @@ class Ranked:
 
 def key_of(assignment: Assignment) -> AssignmentKey:
     """An assignment as a dictionary key."""
-    return tuple(sorted(assignment.items()))
+    return AssignmentKey(sorted(assignment.items()))
 
 
 def ranking(rows: Sequence[Row]) -> tuple[Ranked, ...]:
