@@ -2,6 +2,9 @@
 # whatever is written; only the first boot finds it without `/etc/guest-made`.
 . /run/guest/settings
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# The machine that lends its files may be a container; systemd would then read its own command line in
+# the place of the kernel's, and leave out what is a host's.
+rm -f /.dockerenv /run/.containerenv
 if [ ! -e /etc/guest-made ]; then
     # Not what the machine that lends its files was set up with.
     rm -rf /etc/systemd/system /etc/sysctl.d /etc/sysctl.conf /etc/fstab /etc/modules-load.d /etc/modules \
