@@ -102,6 +102,8 @@ def recover(paths: ProxyPaths) -> list[Recovery]:
             done.append(Recovery(str(path), RecoveryOutcome.REFUSED, item.reason))
             continue
         recovery = recover_one(str(path))
+        if recovery.outcome is RecoveryOutcome.REFUSED and not os.path.lexists(path):
+            continue  # archived by its owner after it was looked at
         if recovery.outcome in _ARCHIVED or recovery.outcome is RecoveryOutcome.ENDED:
             archive(path, paths)
         done.append(recovery)
