@@ -34,11 +34,12 @@ search: {sampler: random}
 
 
 def readings() -> Mapping[str, str]:
-    """What ktune may have written: not what the kernel counts."""
+    """What ktune may have written: not what the kernel counts, nor the region that it fills in for
+    itself when it is switched on without one."""
     return {
         path.name: path.read_text()
         for path in KNOBS.iterdir()
-        if not path.name.startswith(("nr_", "bytes_"))
+        if not path.name.startswith(("nr_", "bytes_", "monitor_region_"))
     }
 
 
