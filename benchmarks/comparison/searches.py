@@ -14,8 +14,9 @@ def plain(problem: Problem, sampler: str) -> Outcome:
     import optuna
 
     from ktune.search.distributions import distributions_of
+    from ktune.search.quiet import take_over_log
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    take_over_log()
     states = optuna.trial.TrialState
     started_s = time.perf_counter()
     chosen: Any = (

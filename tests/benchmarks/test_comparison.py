@@ -57,7 +57,7 @@ def test_too_few_windows_for_a_proof_are_refused() -> None:
         budget_of(40)
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", [pytest.param("random", marks=pytest.mark.full), "tpe"])
 def test_a_plain_search_uses_its_windows_and_deploys_its_luckiest(sampler: str) -> None:
     surface = Surface(recording(sd=0.2))
     space = space_of(surface.axes, surface.recording.head.reference)

@@ -101,11 +101,12 @@ _NO_COIN = "coin.toss = lambda *_: coin.Order.BASELINE_FIRST"
 @pytest.mark.parametrize(
     ("bug", "module", "arguments", "title"),
     [
-        (
+        pytest.param(
             _ANYTHING_GOES,
             "__main__",
             ["--only", "aa", "--sessions", "2"],
             "False promotions: identical settings",
+            marks=pytest.mark.full,
         ),
         pytest.param(
             _NOTHING_GOES,

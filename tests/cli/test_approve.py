@@ -108,9 +108,9 @@ def test_the_approval_of_a_study_covers_just_what_was_proven(
 
 DIFFERENCES: list[tuple[str, object, str]] = [
     ("watch", {"margin": "20%"}, "watch.margin: approved 0.02, here 0.2"),
-    ("baseline", {"net.ipv4.tcp_notsent_lowat": 1}, "baseline.net.ipv4.tcp_notsent_lowat"),
 ]
 SELDOM: list[tuple[str, object, str]] = [
+    ("baseline", {"net.ipv4.tcp_notsent_lowat": 1}, "baseline.net.ipv4.tcp_notsent_lowat"),
     ("guard", "enforce", "guard: approved audit, here enforce"),
     ("watch", {"probation_pairs": 3}, "watch.probation_pairs: approved 30, here 3"),
     ("watch", {"on_missing": "rollback"}, "watch.on_missing: approved alert, here rollback"),

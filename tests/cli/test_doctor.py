@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from ktune.kernel.bpf.library import BpfError
 from ktune.kernel.bpf.sensors import SensorName, open_sensor
 from ktune.policy.probes import Answer
@@ -67,6 +69,7 @@ def _traces() -> list[str]:
     return [*groups, *sorted(os.listdir("/sys/class/net"))]
 
 
+@pytest.mark.full
 def test_it_looks_at_the_local_configuration(cli, tmp_path):
     file = tmp_path / "config.yaml"
     name = f"configuration {file}"

@@ -134,6 +134,7 @@ def test_another_policy_on_an_enforced_knob_is_refused_with_the_unlock_command(
     assert cli("rollback").code == 0
 
 
+@pytest.mark.full
 def test_an_enforced_policy_is_refused_where_the_guard_can_not_be_had(
     cli: Cli, netns: Namespace, tmp_path: Path
 ) -> None:

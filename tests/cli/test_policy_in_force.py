@@ -57,6 +57,7 @@ def test_apply_verify_and_rollback_leave_everything_as_before(cli, netns, policy
     assert cli("rollback").out == "no policy is in force\n"
 
 
+@pytest.mark.full
 def test_a_pair_under_way_is_no_drift(cli, netns, policy, paths):
     key, other = "net.ipv4.tcp_slow_start_after_idle", "net.ipv4.tcp_notsent_lowat"
     cli("apply", policy, "--netns", netns.path, "--yes")
@@ -151,6 +152,7 @@ def test_a_knob_that_the_kernel_refuses_puts_everything_back(cli, netns, policy)
     assert cli("status", "--json").json["policies"] == []
 
 
+@pytest.mark.full
 def test_the_same_policy_twice_is_refused(cli, netns, policy):
     cli("apply", policy, "--netns", netns.path, "--yes")
     done = cli("apply", policy, "--netns", netns.path, "--yes")

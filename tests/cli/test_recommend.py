@@ -81,6 +81,7 @@ def test_a_server_is_found(cli: Cli, server, profile: str) -> None:
             )
 
 
+@pytest.mark.full
 def test_a_profile_of_ones_own_is_asked_too(cli: Cli, tmp_path: Path) -> None:
     """Nothing of it is in code: whatever declares that it fits is judged."""
     folder = tmp_path / "own"

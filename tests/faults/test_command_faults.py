@@ -52,6 +52,7 @@ def nothing_pending(bench: Bench) -> bool:
 # --- a run that nobody breaks ---------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_an_undisturbed_run_finds_the_improvement_and_restores(
     net_bench: Bench, before: Before
 ) -> None:
@@ -316,6 +317,7 @@ def test_a_tuner_killed_for_its_memory_is_undone(net_bench: Bench, before: Befor
     wait_until(lambda: nothing_pending(net_bench))
 
 
+@pytest.mark.full
 def test_without_a_free_pid_the_run_ends_with_every_knob_back(
     net_bench: Bench, before: Before
 ) -> None:

@@ -137,6 +137,7 @@ def test_doctor_names_the_servers_that_are_here(served: Bench) -> None:
     assert {f"service: {kind}" for kind in ("postgresql", "nginx", "memcached")} <= set(found)
 
 
+@pytest.mark.full
 def test_a_watch_has_its_server_and_gives_it_up_for_a_run_that_asks(
     served: Bench, net: Net
 ) -> None:

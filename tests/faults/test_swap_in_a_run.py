@@ -74,7 +74,8 @@ def test_a_run_beside_its_swap_file_ends_without_it(swapping: Bench, host_knobs:
 
 
 @pytest.mark.parametrize(
-    "name", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.full)]
+    "name",
+    [pytest.param(name, marks=pytest.mark.full) for name in (signal.SIGKILL, signal.SIGTERM)],
 )
 def test_a_run_that_is_ended_leaves_no_swap_no_group_and_no_setting(
     swapping: Bench, host_knobs: HostKnobs, name: signal.Signals

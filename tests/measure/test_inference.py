@@ -35,6 +35,7 @@ def test_a_model_is_written_as_the_format_has_it() -> None:
     assert model.endswith(b"\x42\x04\x0a\x00\x10\x11")  # opset 17
 
 
+@pytest.mark.full
 def test_the_model_is_resnet18_and_the_same_for_the_same_seed() -> None:
     needed()
     import numpy as np

@@ -208,6 +208,7 @@ def test_the_answer_is_written_beside_its_windows(tmp_path: Path) -> None:
     assert read_readiness(it.study.folder) == found
 
 
+@pytest.mark.full
 def test_the_time_to_wait_is_a_number(tmp_path: Path) -> None:
     """After each switch speed falls by 20 %, 4 %, ... for one window after another."""
     fin: list[object] = [60]

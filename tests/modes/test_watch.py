@@ -139,6 +139,7 @@ def test_the_windows_run_in_the_order_of_the_coin(world: Watching) -> None:
     assert len(lines) >= 7
 
 
+@pytest.mark.full
 def test_after_every_pair_the_policy_is_in_force_and_nobody_is_accused(world: Watching) -> None:
     world.watch(world.source(innocent, at_most=16))
     assert world.record.pairs >= 7
@@ -154,6 +155,7 @@ def test_missing_data_alerts_and_never_rolls_back(world: Watching) -> None:
     assert "no usable metrics" in world.record.alerts[0].text
 
 
+@pytest.mark.full
 def test_missing_data_rolls_back_when_that_is_asked_for(world: Watching) -> None:
     options = dataclasses.replace(QUICK, on_missing="rollback")
     world.watch(world.source(lambda values, n: 0.0, at_most=30), options)
@@ -211,6 +213,7 @@ def test_drift_is_kept_where_the_policy_says_so(tmp_path: Path) -> None:
         assert world.live()[FIN] == 77
 
 
+@pytest.mark.full
 def test_another_command_gets_the_scope_and_the_watch_goes_on(world: Watching) -> None:
     cookie = world.scope.cookie
     seen: list[Values] = []

@@ -241,6 +241,7 @@ MUTATIONS = (
             GUARDING + "test_a_load_that_never_rests_does_not_keep_a_policy_on_probation",
         ),
         survivors=(GUARDING + "test_another_load_is_another_test_with_the_next_share_of_alpha",),
+        slow=True,
     ),
     Mutation(
         name="a probation is passed by the number of its pairs alone",
@@ -249,6 +250,7 @@ MUTATIONS = (
         ),
         kills=(GUARDING + "test_a_probation_that_is_always_begun_anew_is_not_passed",),
         survivors=(GUARDING + "test_a_load_that_never_rests_does_not_keep_a_policy_on_probation",),
+        slow=True,
     ),
     Mutation(
         name="the load of a watched pair is that of its baseline window",
@@ -332,6 +334,7 @@ MUTATIONS = (
             GUARDED + "test_a_foreign_write_is_in_the_next_applys_report",
         ),
         needs_guard=True,
+        slow=True,
     ),
     Mutation(
         name="the guard's audit does not report",

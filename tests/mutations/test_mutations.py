@@ -19,9 +19,10 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def planted(mutation: Mutation, folder: Path) -> Path:
-    """A copy of the package and its tests with the bug in it."""
+    """A copy of the package and its tests with the bug in it. What is compiled stays so, but for
+    the files that are edited: Python goes by a source's time and size."""
     for name in ("ktune", "tests", "kmod"):
-        shutil.copytree(REPO / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(REPO / name, folder / name)
     for name in ("profiles", "schemas"):
         (folder / name).symlink_to(REPO / name)
     shutil.copy(REPO / "pyproject.toml", folder)
