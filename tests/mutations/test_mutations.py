@@ -56,7 +56,12 @@ def outcomes(folder: Path, *tests: str) -> dict[str, str]:
             *(f"--junitxml={report}", *tests),
         ],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ,
+            "PYTEST_ADDOPTS": "",
+            "PYTHONPATH": str(folder),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         capture_output=True,
         check=False,
     )
