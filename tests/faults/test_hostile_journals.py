@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from ktune.proxy import recover as recovering
 from ktune.proxy.guardian.recovery import RecoveryOutcome, recover_journal
 from ktune.proxy.journal import decode, encode
-from ktune.proxy.recover import JournalCondition, pending, recover
+from ktune.proxy.recover import JournalCondition, Recovery, archive, pending, recover
 from ktune.proxy.storage import prepare
 from tests.conftest import HostKnobs
 from tests.depth import WHOLE
@@ -69,6 +70,20 @@ def test_a_journal_of_another_boot_writes_nothing_and_is_archived(
     assert host_knobs.read("/proc/sys/vm/swappiness") == "17"
     assert not pending(paths)
     assert (host_left.parent / "archive" / host_left.name).exists()
+
+
+def test_a_journal_that_its_owner_archives_meanwhile_is_nobodys_refusal(
+    left: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore = recovering.recover_one
+
+    def owner_first(journal: str) -> Recovery:
+        archive(left, paths)
+        return restore(journal)
+
+    monkeypatch.setattr(recovering, "recover_one", owner_first)
+    assert outcomes(paths) == []
+    assert not pending(paths)
 
 
 def test_a_journal_cut_off_at_any_byte_never_crashes_and_never_writes_wrongly(
