@@ -8,6 +8,8 @@ beside it (site-packages of an installed wheel) can shadow the standard library.
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 import sys
 
 _BOOT = (
@@ -22,3 +24,24 @@ def program(module: str, *args: str, site: bool = False) -> list[str]:
     of one that needs an installed package too."""
     without = [] if site else ["-S"]
     return [sys.executable, "-I", *without, "-c", _BOOT, _PACKAGE_ROOT, module, *args]
+
+
+def connected(
+    module: str, *args: str, site: bool = False, stderr: int | None = None
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """The program, started, and our end of the socket that is its standard input: it ends when
+    that closes. A session of its own: a terminal's signals do not reach it. Raises OSError."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = subprocess.Popen(
+                program(module, *args, site=site),
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        except OSError:
+            ours.close()
+            raise
+    return process, ours

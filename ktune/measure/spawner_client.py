@@ -17,7 +17,7 @@ from typing import Any
 from ktune.errors import KtuneError
 from ktune.kernel.waiting import wait_for
 from ktune.measure.cgroup import PREFIX, WindowCgroup
-from ktune.measure.child import program
+from ktune.measure.child import connected
 from ktune.measure.job import Outcome, dump, outcome_from
 from ktune.measure.window import Poll
 
@@ -95,19 +95,9 @@ class Spawner:
     def _connect(self) -> socket.socket:
         if self._socket is None:
             group = self.group()
-            ours, theirs = socket.socketpair()
-            with theirs:
-                try:
-                    self._process = subprocess.Popen(
-                        program("ktune.measure.spawner", *([group] if group else [])),
-                        stdin=theirs.fileno(),
-                        stdout=subprocess.DEVNULL,
-                        start_new_session=True,
-                    )
-                except OSError:
-                    ours.close()
-                    raise
-            self._socket = ours
+            self._process, self._socket = connected(
+                "ktune.measure.spawner", *([group] if group else [])
+            )
         return self._socket
 
     def _answer(self, connection: socket.socket, poll: Poll) -> Outcome:

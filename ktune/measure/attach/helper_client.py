@@ -13,7 +13,7 @@ from typing import Any
 from ktune.errors import RefusedError
 from ktune.kernel.namespaces import NamespaceRef
 from ktune.measure.attach.specs import MissingData
-from ktune.measure.child import program
+from ktune.measure.child import connected
 from ktune.measure.user import Account
 from ktune.measure.window import Poll
 
@@ -74,16 +74,10 @@ class Helper:
 
     def _connect(self, poll: Poll) -> socket.socket:
         if self._socket is None:
-            ours, theirs = socket.socketpair()
+            self._process, ours = connected(
+                _HELPER, *self._options(), site=True, stderr=subprocess.PIPE
+            )
             ours.setblocking(False)
-            with theirs:
-                self._process = subprocess.Popen(
-                    program(_HELPER, *self._options(), site=True),
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    start_new_session=True,
-                )
             self._socket = ours
             try:
                 self._exchange(ours, b"", _START_S, poll)

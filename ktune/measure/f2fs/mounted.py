@@ -15,7 +15,7 @@ from typing import Any
 
 from ktune.errors import BusyError
 from ktune.kernel.waiting import wait_for
-from ktune.measure.child import program
+from ktune.measure.child import connected
 from ktune.measure.f2fs.keeper import END
 from ktune.measure.services.errors import ServiceError
 from ktune.records.clock import now
@@ -45,16 +45,9 @@ def mounted(spec: F2fsSpec) -> Iterator[None]:
 
     Raises BusyError (another run has it), ServiceError (it can't be made, or does not go).
     """
-    ours, theirs = socket.socketpair()
+    process, ours = connected("ktune.measure.f2fs.keeper", *_arguments(spec))
     with ours:
         ours.settimeout(_READY_S)
-        with theirs:
-            process = subprocess.Popen(
-                program("ktune.measure.f2fs.keeper", *_arguments(spec)),
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
         with ours.makefile("rb") as lines:
             try:
                 answer = _answer(lines.readline)

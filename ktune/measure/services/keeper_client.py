@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import select
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 from ktune.errors import KtuneError
 from ktune.kernel.waiting import wait_for
 from ktune.measure.cgroup import WindowCgroup
-from ktune.measure.child import program
+from ktune.measure.child import connected
 from ktune.measure.job import Job, job_fields
 from ktune.measure.prepare import KILLED_BY
 from ktune.measure.window import Poll
@@ -55,19 +54,9 @@ class Keeper:
         self._group = group
         self._text = bytearray()
         self._death: Death | None = None
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self._process = subprocess.Popen(
-                    program("ktune.measure.services.keeper", *([group.path] if group else [])),
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            except OSError:
-                ours.close()
-                raise
-        self._socket = ours
+        self._process, self._socket = connected(
+            "ktune.measure.services.keeper", *([group.path] if group else [])
+        )
 
     def start(self, job: Job, log: str, quick: int, poll: Poll) -> int:
         """Start a server; its process id. Raises StartFailed, and what `poll` raises."""

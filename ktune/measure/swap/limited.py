@@ -15,7 +15,7 @@ from typing import Any
 
 from ktune.errors import BusyError
 from ktune.kernel.waiting import wait_for
-from ktune.measure.child import program
+from ktune.measure.child import connected
 from ktune.measure.services.errors import ServiceError
 from ktune.measure.swap import area, ground
 from ktune.measure.window import Poll
@@ -60,19 +60,7 @@ class LimitedMemory:
         if self._process is not None and self._process.poll() is None:
             return
         self._forget()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self._process = subprocess.Popen(
-                    program("ktune.measure.swap.keeper", *self._arguments()),
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            except OSError:
-                ours.close()
-                raise
-        self._socket = ours
+        self._process, self._socket = connected("ktune.measure.swap.keeper", *self._arguments())
         try:
             answer = self._answer(poll, _READY_S)
         except BaseException:
