@@ -32,6 +32,7 @@ def printed(module: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.full
 def test_a_run_prints_its_table_and_goes_on_where_it_was(root: None, tmp_path: Path) -> None:
     arguments = ("--state", str(tmp_path), "--only", "load-innocent")
     printed("watch", *arguments, "--sessions", "1")

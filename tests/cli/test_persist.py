@@ -119,6 +119,7 @@ def test_a_persisted_policy_comes_back_and_goes_back_to_what_the_boot_had_set(
     assert host.live == "1"
 
 
+@pytest.mark.full
 def test_a_boot_that_did_not_stay_healthy_blocks_until_a_person_persists_again(
     host: Host, settled: Path
 ) -> None:

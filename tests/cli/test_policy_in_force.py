@@ -330,6 +330,7 @@ objectives: [{metric: seconds, direction: minimize}]
 """
 
 
+@pytest.mark.full
 def test_a_dry_run_of_a_watch_names_what_a_policy_in_force_goes_back_to(
     cli, netns, policy, tmp_path
 ):

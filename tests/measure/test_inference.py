@@ -50,6 +50,7 @@ def test_the_model_is_resnet18_and_the_same_for_the_same_seed() -> None:
     assert np.array_equal(said, inference.answerer(64, 1)())
 
 
+@pytest.mark.full
 def test_a_window_answers_beside_training_and_leaves_nobody_behind(root: None) -> None:
     needed()
     workload = load_profile(PROFILE).workload
