@@ -3,6 +3,7 @@ another environment's Python runs it, too (`python sizes.py NAME`)."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from importlib import metadata
@@ -25,7 +26,7 @@ def installed_bytes(name: str) -> int:
             continue
         for file in found.files or ():
             try:
-                total += file.locate().stat().st_size  # type: ignore[union-attr]
+                total += os.stat(str(file.locate())).st_size
             except OSError:
                 continue  # a record names files that are made later
         for line in found.requires or ():

@@ -7,25 +7,22 @@ process ends, whatever ends it, the kernel takes all three down. `FOLDER/data` l
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import json
 import os
 import select
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ktune.kernel.namespaces import unshare
 from ktune.measure.f2fs import loop
-from ktune.measure.swap import ground
+from ktune.measure.held_folder import Hold
+from ktune.measure.keeping import control_socket, held_or_told, say, say_error
 from ktune.records.services import RunningService
 
 CLONE_NEWNS = 0x00020000
@@ -43,35 +40,28 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 def main(argv: Sequence[str]) -> int:
     """`argv`: the folder, bytes of the image, the loop device's number, mkfs.f2fs, the mount option
     `mode`, what `status` tells."""
-    for name in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)
-    control = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    control = control_socket()
     folder, size_bytes, number = Path(argv[0]), int(argv[1]), int(argv[2])
     mkfs, mode, told = argv[3:6]
     with control:
-        try:
-            held = ground.hold(folder)
-        except ground.Taken as taken:
-            _say(control, "taken", message=str(taken))
-            return 1
-        except OSError as error:
-            _say(control, "failed", errno=error.errno or 0, message=str(error))
+        held = held_or_told(control, folder)
+        if held is None:
             return 1
         try:
             device = _device(folder, size_bytes, number)
         except OSError as error:  # loopN may be somebody else's, which is left alone
             shutil.rmtree(folder, ignore_errors=True)
             held.release()
-            _say(control, "failed", errno=error.errno or 0, message=_text(error))
+            say_error(control, "failed", error)
             return 1
         try:
             _make(folder, device, number, mkfs, mode)
             held.tell(RunningService(**json.loads(told)))
-            _say(control, "ready")
+            say(control, "ready")
             if control.recv(1 << 10) != END:
                 time.sleep(_GRACE_S)
         except OSError as error:
-            _say(control, "failed", errno=error.errno or 0, message=_text(error))
+            say_error(control, "failed", error)
         return _undo(control, held, number)
 
 
@@ -131,17 +121,17 @@ def _format(mkfs: str, device: str) -> None:
         raise OSError(0, f"{mkfs} ended with {done.returncode}: {said}")
 
 
-def _undo(control: socket.socket, held: ground.Hold, number: int) -> int:
+def _undo(control: socket.socket, held: Hold, number: int) -> int:
     try:
         _unmount(_inside(held.folder))
         _let_go(number)
         if held.folder.is_dir():
             shutil.rmtree(held.folder)
     except OSError as error:
-        _say(control, "left", errno=error.errno or 0, message=_text(error))
+        say_error(control, "left", error)
         return 1
     held.release()
-    _say(control, "done")
+    say(control, "done")
     return 0
 
 
@@ -174,13 +164,3 @@ def _mount(what: str, where: Path, kind: str, flags: int, options: str = "") -> 
     if _LIBC.mount(*words, flags, options.encode()):
         code = ctypes.get_errno()
         raise OSError(code, f"mount {kind or what} {where}: {os.strerror(code)}")
-
-
-def _text(error: OSError) -> str:
-    return error.strerror or str(error)
-
-
-def _say(control: socket.socket, word: str, **fields: Any) -> None:
-    """A tuner that is gone hears nothing."""
-    with contextlib.suppress(OSError):
-        control.sendall(json.dumps({"op": word, **fields}).encode() + b"\n")

@@ -7,19 +7,16 @@ through (0711), never for looking.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
 import shutil
 import stat
-from dataclasses import asdict
 from pathlib import Path
 
 from ktune.errors import BusyError, RefusedError
+from ktune.measure.held_folder import Hold, Taken, hold
 from ktune.measure.user import Account
 from ktune.profile.services.places import Place
-from ktune.proxy.folders import private_folder
-from ktune.records.services import LOCK_SUFFIX, RunningService
+from ktune.records.services import RunningService
 
 _LONGEST_SOCKET = 107  # sun_path without its NUL, unix(7)
 _PASS = 0o711
@@ -36,12 +33,11 @@ class ServiceFolder:
 
     def __init__(self, place: Place, account: Account, shared: bool) -> None:
         self._place, self._account, self._shared = place, account, shared
-        self._lock: int | None = None
+        self._hold: Hold | None = None
 
     def __enter__(self) -> ServiceFolder:
         folder = Path(self._place.folder)
-        private_folder(folder.parent)
-        self._lock = _locked(folder)
+        self._hold = _held(folder)
         try:
             shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
             folder.mkdir(mode=_PASS)
@@ -53,17 +49,15 @@ class ServiceFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        lock, self._lock = self._lock, None
-        if lock is not None:
+        held, self._hold = self._hold, None
+        if held is not None:
             shutil.rmtree(self._place.folder, ignore_errors=True)
-            os.ftruncate(lock, 0)
-            os.close(lock)
+            held.release()
 
     def tell(self, running: RunningService) -> None:
         """For `ktune status`."""
-        assert self._lock is not None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, json.dumps(asdict(running)).encode(), 0)
+        assert self._hold is not None
+        self._hold.tell(running)
 
     def empty_data(self) -> None:
         """A new data folder, ours until `hand_over`."""
@@ -109,23 +103,14 @@ def check_socket(place: Place, kind: str, port: int | None) -> None:
         )
 
 
-def _locked(folder: Path) -> int:
-    path = folder.with_name(folder.name + LOCK_SUFFIX)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def _held(folder: Path) -> Hold:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        said = os.pread(fd, 1 << 16, 0)
-        os.close(fd)
-        try:
-            pid = f" (pid {json.loads(said)['pid']})"
-        except (ValueError, TypeError, KeyError):
-            pid = ""
+        return hold(folder)
+    except Taken as taken:
         raise BusyError(
-            f"another run of this profile{pid} has the service in {folder}",
+            f"another run of this profile{taken} has the service in {folder}",
             hint="wait for it to end, or give this run a --state-dir of its own",
         ) from None
-    return fd
 
 
 def _open_way(folder: Path, account: Account) -> None:

@@ -8,21 +8,18 @@ in the runtime folder names the folder, whatever `--state-dir` was; a reboot end
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import json
 import os
 import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ktune.measure.held_folder import Hold, Taken, hold
 from ktune.measure.swap import area
 from ktune.measure.swap.memory_group import MemoryGroup
 from ktune.proxy.folders import private_folder
 from ktune.records.paths import ROOT_RUNTIME
-from ktune.records.services import LOCK_SUFFIX, RunningService
 
 NAME = "SWAP"
 """No service can have it: their names are lower case."""
@@ -31,48 +28,18 @@ _GROUP = "group"
 _REGISTER = ROOT_RUNTIME / "swaps"
 
 
-class Taken(Exception):
-    """Another run holds the folder; the text says which."""
+def register(folder: Path) -> None:
+    """Before anything is made. Raises OSError."""
+    link = _link(folder)
+    private_folder(link.parent)
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder)
 
 
-@dataclass(frozen=True)
-class Hold:
-    """The lock of a folder, as long as it is open."""
-
-    folder: Path
-    fd: int
-
-    def tell(self, running: RunningService) -> None:
-        """For `ktune status`. Raises OSError."""
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, json.dumps(asdict(running)).encode(), 0)
-
-    def register(self) -> None:
-        """Before anything is made. Raises OSError."""
-        link = _link(self.folder)
-        private_folder(link.parent)
-        link.unlink(missing_ok=True)
-        link.symlink_to(self.folder)
-
-    def release(self) -> None:
-        """Nothing is left in the folder's place."""
-        _link(self.folder).unlink(missing_ok=True)
-        os.ftruncate(self.fd, 0)
-        os.close(self.fd)
-
-
-def hold(folder: Path) -> Hold:
-    """Raises Taken, OSError."""
-    private_folder(folder.parent)
-    path = folder.with_name(folder.name + LOCK_SUFFIX)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        said = os.pread(fd, 1 << 16, 0)
-        os.close(fd)
-        raise Taken(_holder(said)) from None
-    return Hold(folder, fd)
+def release(held: Hold) -> None:
+    """Nothing is left in the folder's place."""
+    _link(held.folder).unlink(missing_ok=True)
+    held.release()
 
 
 def note_group(folder: Path, group: Path) -> None:
@@ -122,7 +89,7 @@ def undo_left(state: Path) -> Iterator[tuple[Path, str]]:
             os.close(held.fd)
             yield folder, error.strerror or str(error)
         else:
-            held.release()
+            release(held)
             yield folder, ""
 
 
@@ -154,10 +121,3 @@ def _held(folder: Path) -> bool:
         return True
     os.close(held.fd)
     return False
-
-
-def _holder(said: bytes) -> str:
-    try:
-        return f" (pid {json.loads(said)['pid']})"
-    except (ValueError, TypeError, KeyError):
-        return ""

@@ -7,16 +7,14 @@ tune` or `ktune recover` (`ground.left`).
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from ktune.measure.held_folder import Hold
+from ktune.measure.keeping import control_socket, held_or_told, say, say_error
 from ktune.measure.swap import area, ground
 from ktune.measure.swap.memory_group import PREFIX, MemoryGroup
 from ktune.records.services import RunningService
@@ -24,28 +22,21 @@ from ktune.records.services import RunningService
 
 def main(argv: Sequence[str]) -> int:
     """`argv`: the folder, bytes of the file, the memory cgroup to be below, what `status` tells."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    control = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    control = control_socket()
     folder, size_bytes, below, told = Path(argv[0]), int(argv[1]), Path(argv[2]), argv[3]
     with control:
-        try:
-            held = ground.hold(folder)
-        except ground.Taken as taken:
-            _say(control, "taken", message=str(taken))
-            return 1
-        except OSError as error:
-            _say(control, "failed", errno=error.errno or 0, message=str(error))
+        held = held_or_told(control, folder)
+        if held is None:
             return 1
         try:
-            held.register()
+            ground.register(folder)
             group = _make(folder, size_bytes, below)
             held.tell(RunningService(**json.loads(told)))
-            _say(control, "ready", group=str(group))
+            say(control, "ready", group=str(group))
             while control.recv(1 << 10):
                 continue
         except OSError as error:
-            _say(control, "failed", errno=error.errno or 0, message=error.strerror or str(error))
+            say_error(control, "failed", error)
         return _undo(control, held)
 
 
@@ -61,18 +52,12 @@ def _make(folder: Path, size_bytes: int, below: Path) -> Path:
     return MemoryGroup.create(below, name).path
 
 
-def _undo(control: socket.socket, held: ground.Hold) -> int:
+def _undo(control: socket.socket, held: Hold) -> int:
     try:
         ground.undo(held.folder)
     except OSError as error:
-        _say(control, "left", errno=error.errno or 0, message=error.strerror or str(error))
+        say_error(control, "left", error)
         return 1
-    held.release()
-    _say(control, "done")
+    ground.release(held)
+    say(control, "done")
     return 0
-
-
-def _say(control: socket.socket, word: str, **fields: Any) -> None:
-    """A tuner that is gone hears nothing."""
-    with contextlib.suppress(OSError):
-        control.sendall(json.dumps({"op": word, **fields}).encode() + b"\n")
