@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """Does a long search over many knobs stay cheap? 200 knobs of which 5 matter, 1,000 trials.
 
-    python benchmarks/scale.py [--knobs 200] [--trials 1000] [--sampler tpe] [--no-screening]
-                               [--picture FILE] [--write FILE]
+    python -m benchmarks.scale [--knobs 200] [--trials 1000] [--sampler tpe] [--no-screening]
+                              [--picture FILE] [--write FILE]
 
 One study with ktune's own ask and tell, its journal on disk, measuring again, stopping rule and
 screening, as `ktune tune` has them; the objective is a function with noise. Printed for each tenth
@@ -23,22 +22,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # run as a file, like the others
-
-from benchmarks.comparison.report import replace_block  # noqa: E402
-from benchmarks.comparison.table import markdown  # noqa: E402
-from benchmarks.costs.rig import machine  # noqa: E402
-from ktune.kernel.values import Value  # noqa: E402
-from ktune.profile.space import Dimension, DimensionKind  # noqa: E402
-from ktune.search.budget import next_again  # noqa: E402
-from ktune.search.opening import open_search  # noqa: E402
-from ktune.search.samplers import SamplerName  # noqa: E402
-from ktune.search.screening import LEAST_AXES, looks_due, screen  # noqa: E402
-from ktune.search.space import Space  # noqa: E402
-from ktune.search.stopping import StopRules, should_stop  # noqa: E402
-from ktune.search.study import Search  # noqa: E402
-from ktune.search.trials import Origin, ScoredTrial  # noqa: E402
+from benchmarks.comparison.report import replace_block
+from benchmarks.comparison.table import markdown
+from benchmarks.costs.rig import machine
+from ktune.kernel.values import Value
+from ktune.profile.space import Dimension, DimensionKind
+from ktune.search.budget import next_again
+from ktune.search.opening import open_search
+from ktune.search.samplers import SamplerName
+from ktune.search.screening import LEAST_AXES, looks_due, screen
+from ktune.search.space import Space
+from ktune.search.stopping import StopRules, should_stop
+from ktune.search.study import Search
+from ktune.search.trials import Origin, ScoredTrial
 
 MATTER = 5
 BEST_GAIN = 0.3

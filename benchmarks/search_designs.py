@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """How to search: sampler, start-up, repeats and stopping, by number of knobs and noise.
 
-    python benchmarks/search_designs.py [--sessions 40] [--windows 40] [--write docs/search.md]
+    python -m benchmarks.search_designs [--sessions 40] [--windows 40] [--write docs/search.md]
 
 Each session is a search of ktune's own ask and tell in a study of its own, without a kernel: the
 windows come from a made-up function (a ridge that two knobs climb together, and a parabola of each
@@ -23,28 +22,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # run as a file, like the others
-
-from benchmarks.comparison.methods import space_of  # noqa: E402
-from benchmarks.comparison.question import attainable  # noqa: E402
-from benchmarks.comparison.report import replace_block  # noqa: E402
-from benchmarks.comparison.table import markdown  # noqa: E402
-from benchmarks.costs.rig import machine  # noqa: E402
-from benchmarks.surfaces.__main__ import load  # noqa: E402
-from benchmarks.surfaces.model import Surface  # noqa: E402
-from benchmarks.surfaces.points import sobol_points, values_of  # noqa: E402
-from benchmarks.surfaces.store import RECORDED  # noqa: E402
-from ktune.kernel.values import Value  # noqa: E402
-from ktune.profile.space import Dimension, DimensionKind  # noqa: E402
-from ktune.search.budget import TOP, fitted_rounds, next_again, spent  # noqa: E402
-from ktune.search.finalists import Finished, most_windows, next_step  # noqa: E402
-from ktune.search.opening import open_search  # noqa: E402
-from ktune.search.samplers import SamplerName, missing_modules  # noqa: E402
-from ktune.search.space import Space  # noqa: E402
-from ktune.search.stopping import StopRules, should_stop  # noqa: E402
-from ktune.search.study import Search  # noqa: E402
-from ktune.search.trials import Origin, Ranked, ScoredTrial, VoidTrial  # noqa: E402
+from benchmarks.comparison.methods import space_of
+from benchmarks.comparison.question import attainable
+from benchmarks.comparison.report import replace_block
+from benchmarks.comparison.table import markdown
+from benchmarks.costs.rig import machine
+from benchmarks.surfaces.__main__ import load
+from benchmarks.surfaces.model import Surface
+from benchmarks.surfaces.points import sobol_points, values_of
+from benchmarks.surfaces.store import RECORDED
+from ktune.kernel.values import Value
+from ktune.profile.space import Dimension, DimensionKind
+from ktune.search.budget import TOP, fitted_rounds, next_again, spent
+from ktune.search.finalists import Finished, most_windows, next_step
+from ktune.search.opening import open_search
+from ktune.search.samplers import SamplerName, missing_modules
+from ktune.search.space import Space
+from ktune.search.stopping import StopRules, should_stop
+from ktune.search.study import Search
+from ktune.search.trials import Origin, Ranked, ScoredTrial, VoidTrial
 
 DIMENSIONS = (2, 5, 10, 20)
 NOISES = (0.01, 0.05, 0.15)
