@@ -68,7 +68,13 @@ REPEATS = 3
 SEED = 20261121
 REFERENCE_EVERY = 5
 _FITTING = 3
-"""Windows of the reference by which the work of a window is fitted to its length."""
+"""Windows of the reference by which the work of a window is fitted to its length, the last of ..."""
+_FITTING_S = 10.0
+"""... so many seconds of windows, ..."""
+_FITTING_ROUNDS = 4
+"""... at most so often, ..."""
+_CLOSE = 1.2
+"""... until the length is within this factor."""
 _VOID_IN_A_ROW = 100
 _PAUSE_AFTER = 5
 _PAUSE_S = 5.0
@@ -215,18 +221,30 @@ def _tell(progress: Progress) -> None:
 
 
 def fitted(item: Definition, wanted: Wanted, paths: StatePaths) -> int:
-    """The work that takes the reference so long, process and all."""
-    with open_rig(item, item.amount, paths, any_load=wanted.any_load) as rig:
+    """The work that takes the reference so long, process and all, when windows have followed each
+    other for a while: some become slower by what the ones before have left (a file system does not
+    give out again at once what was just removed)."""
+    amount = item.amount
+    for _ in range(_FITTING_ROUNDS):
+        scale = wanted.window_s / _reference_s(item, amount, wanted, paths)
+        if 1 / _CLOSE <= scale <= _CLOSE:
+            break
+        digits = 10 ** max(0, len(str(item.amount)) - 3)
+        amount = max(digits, round(amount * scale / digits) * digits)
+    return amount
+
+
+def _reference_s(item: Definition, amount: int, wanted: Wanted, paths: StatePaths) -> float:
+    """How long a window of the reference takes, at last."""
+    with open_rig(item, amount, paths, any_load=wanted.any_load) as rig:
         reference = on_disk(item.reference, rig.disk)
         rig.reference_window(reference)  # makes files, warms up
-        took = []
-        for _ in range(_FITTING):
+        took: list[float] = []
+        while len(took) < _FITTING or sum(took) < _FITTING_S:
             started_s = time.monotonic()
             rig.reference_window(reference)
             took.append(time.monotonic() - started_s)
-    scale = wanted.window_s / statistics.median(took)
-    digits = 10 ** max(0, len(str(item.amount)) - 3)
-    return max(digits, round(item.amount * scale / digits) * digits)
+    return statistics.median(took[-_FITTING:])
 
 
 def _head(rig: Rig, item: Definition, wanted: Wanted, amount: int) -> Head:

@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.warm import run_ktune
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -41,7 +43,18 @@ class Cli:
     def __call__(
         self, *words: object, env: Mapping[str, str] | None = None, timeout_s: float = 60
     ) -> Ran:
-        done = subprocess.run(
+        if self._prefix:
+            done = self._anew(words, env, timeout_s)
+        else:
+            given = [str(word) for word in words]
+            done = run_ktune(given, self.environment(env), timeout_s=timeout_s)
+        assert "Traceback" not in done.stderr, done.stderr
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def _anew(
+        self, words: Sequence[object], env: Mapping[str, str] | None, timeout_s: float
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             self.argv(*words),
             capture_output=True,
             text=True,
@@ -51,8 +64,6 @@ class Cli:
             stdin=subprocess.DEVNULL,
             check=False,
         )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Ran(done.returncode, done.stdout, done.stderr)
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("KTUNE_")}

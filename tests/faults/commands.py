@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from tests.proxy.rig import PATIENCE, alive, wait_until
+from tests.warm import run_ktune
 
 FIN = "net.ipv4.tcp_fin_timeout"
 RATE = "net.ipv4.icmp_ratelimit"
@@ -80,7 +81,12 @@ class Bench:
 
     def run(self, *words: str, joins: Sequence[Path] = (), before: Sequence[str] = ()) -> Ended:
         """Run one command to its end."""
-        return self.start(*words, joins=joins, before=before).end()
+        if joins or before:
+            return self.start(*words, joins=joins, before=before).end()
+        given = [f"--state-dir={self.state}", *words]
+        done = run_ktune(given, os.environ, timeout_s=100 * PATIENCE, new_session=True)
+        _check_errors(done.stderr)
+        return Ended(done.returncode, done.stdout, done.stderr)
 
     def tune(self, *words: str, **options: Any) -> Ended:
         """Run a whole `tune`."""
@@ -199,9 +205,13 @@ class Running:
     def end(self) -> Ended:
         """Wait for its end; a traceback is never acceptable."""
         out, err = self.process.communicate(timeout=100 * PATIENCE)
-        assert "Traceback" not in err, err
-        assert "bug in ktune" not in err, err
+        _check_errors(err)
         return Ended(self.process.returncode, out, err)
+
+
+def _check_errors(text: str) -> None:
+    assert "Traceback" not in text, text
+    assert "bug in ktune" not in text, text
 
 
 def _is_guardian_of(entry: Path, parent: int) -> bool:

@@ -5,27 +5,20 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.profile.examples import HERE
+from tests.warm import run_ktune
 
 ROOT = HERE.parent.parent
 
 
 def ktune(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run the command; a traceback is always a failure."""
-    done = subprocess.run(
-        [sys.executable, "-m", "ktune", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=cwd,
-        env={k: v for k, v in os.environ.items() if not k.startswith("KTUNE_")},
-        check=False,
-    )
+    env = {k: v for k, v in os.environ.items() if not k.startswith("KTUNE_")}
+    done = run_ktune(words, env, timeout_s=60, cwd=cwd)
     assert "Traceback" not in done.stderr
     return done
 

@@ -14,6 +14,7 @@ from dataclasses import InitVar, dataclass, field
 from ktune.errors import ExitCode, KtuneError
 from ktune.evidence.pairs import Arm
 from ktune.kernel.ending import Noted, noting
+from ktune.kernel.residence import let_go_of_code
 from ktune.measure.guardrails.watch import Guardrails
 from ktune.measure.window import WindowSource
 from ktune.modes.events import (
@@ -338,8 +339,10 @@ class Watcher:
         steady = self.driver.guarding.phase is WatchPhase.STEADY
         wait_s = timing.holdback_every_s if steady else timing.probation_every_s
         self._next_pair_s = time.monotonic() + wait_s
-        if self.rest is not None and wait_s >= _REST_S:
-            self.rest()
+        if wait_s >= _REST_S:
+            if self.rest is not None:
+                self.rest()
+            let_go_of_code()  # what only starting and a pair need
 
     def _told(self, *events: Event) -> None:
         pause = any(isinstance(event, PauseAsked) for event in events)
