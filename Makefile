@@ -2,14 +2,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Tests of the host's knobs lock each other out, namespaces and state folders are each test's own.
-# One worker more than processors: many tests wait, for a deadline or a program that starts.
-WORKERS := $(shell echo $$(($$(nproc) + 1)))
-PARALLEL := --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
+# Two workers more than processors: many tests wait, for a deadline or a program that starts.
+WORKERS := $(shell echo $$(($$(nproc) + 2)))
+PARALLEL := --numprocesses $(WORKERS) --maxprocesses 6 --dist worksteal
 
 # Debian kernels in a guest (software emulation); docs/testing.md.
 GUEST := $(BIN)/python -m tests.guest
 
-.PHONY: tune test test-kernel test-full lint clean venv schemas
+.PHONY: tune test test-kernel test-full lint compiled-tests clean venv schemas
 
 $(BIN)/ktune: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,14 +28,20 @@ venv: $(BIN)/ktune
 tune: $(BIN)/ktune
 	sh .ci/tune.sh $(BIN)/ktune
 
-test: $(VENV)/.test-installed lint
+test: $(VENV)/.test-installed
+	$(MAKE) --jobs 2 lint compiled-tests
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not full'
+
+# pytest rewrites every assertion: once, not in each worker, and not in each run where Python may not
+# write what it has compiled.
+compiled-tests: $(VENV)/.test-installed
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q --collect-only >/dev/null
 
 test-kernel: $(VENV)/.test-installed
 	$(GUEST) --series 6.1
 
 test-full: export KTUNE_TEST_WHOLE = 1
-test-full: $(VENV)/.test-installed lint
+test-full: $(VENV)/.test-installed lint compiled-tests
 	$(BIN)/python -m pytest $(PARALLEL)
 	$(GUEST) --series 6.1 --series 6.12
 	$(GUEST) --series 7 -- tests/guest/inside

@@ -68,7 +68,7 @@ REPEATS = 3
 SEED = 20261121
 REFERENCE_EVERY = 5
 _FITTING = 3
-"""Windows of the reference by which the work of a window is fitted to its length, the last of ..."""
+"""Windows of the reference by whose length the work of a window is fitted, the last of ..."""
 _FITTING_S = 10.0
 """... so many seconds of windows, ..."""
 _FITTING_ROUNDS = 4
