@@ -137,7 +137,9 @@ def _measured(folder: Path, scope: EphemeralScope, seconds: float) -> tuple[Cost
         family = _family(watcher.pid)
         pss, rss = (sum(_mib(pid, kind) for pid in family) for kind in ("Pss", "Rss"))
     finally:
-        watcher.send_signal(signal.SIGINT)
+        watcher.send_signal(
+            signal.SIGTERM
+        )  # SIGINT is ignored by what a shell put in the background
         watcher.wait()
     ((record,), _) = list_watches(paths)
     return Cost(passed_s, cpu_s, pss, rss, len(family) - 1), record
