@@ -16,7 +16,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.comparison.ktune_side import PROOF_SHARE
 from benchmarks.comparison.methods import METHODS, Tools, run_seeds
 from benchmarks.comparison.picture import svg
 from benchmarks.comparison.question import Comparison
@@ -34,7 +33,7 @@ WINDOWS = (60, 120)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, print everything."""
     options = _parser().parse_args(argv)
-    tools = Tools(options.mlos_venv, options.proof_share)
+    tools = Tools(options.mlos_venv)
     chosen = options.only or METHODS
     if unknown := set(chosen) - set(METHODS):
         _parser().error(f"no method {', '.join(sorted(unknown))}; there are {', '.join(METHODS)}")
@@ -46,7 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         methods,
         options.windows,
         dear_seeds=options.dear_seeds,
-        proof_share=options.proof_share,
     )
     if not question.paths:
         raise SystemExit(f"no surface is recorded in {options.recorded}")
@@ -92,12 +90,6 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("~/.cache/ktune/mlos").expanduser(),
         help="made by install_mlos.sh",
-    )
-    parser.add_argument(
-        "--proof-share",
-        type=float,
-        default=PROOF_SHARE,
-        help="of ktune's windows, for the pairs of its decision (results of others don't count)",
     )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--print-only", action="store_true", help="of what there is already")

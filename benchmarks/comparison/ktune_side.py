@@ -8,8 +8,8 @@ Without proof the reference stays.
 
 from __future__ import annotations
 
-import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.comparison.problem import Outcome, Setting
@@ -18,53 +18,27 @@ from benchmarks.surfaces.simulate import Budget, BudgetSpent, SimulatedSource, S
 from ktune.evidence.pairs import Direction, log_gain_of
 from ktune.modes.settings import Overrides
 from ktune.records.types import Proof, ProofOutcome
-from ktune.search.budget import Spent, fitted_rounds
-from ktune.search.finalists import most_windows
 
 AFTER = 10
 """Pairs after the decision; a profile can't have fewer."""
-PROOF_SHARE = 0.4
-"""Of the windows before those, for the decision's pairs: fewer than eight pairs don't forgive one
-that is lost to noise."""
 BASELINE_EVERY = 6
-LEAST_WINDOWS = 54
-"""Fewer don't hold a search and a proof."""
-_CONTENDERS = 8
-_FEWEST_PAIRS = 8
 
 
-def budget_of(windows: int, proof_share: float = PROOF_SHARE) -> Budget:
-    """How ktune is told to spend so many windows at most.
-
-    >>> budget = budget_of(60)
-    >>> budget.trials, search_windows(budget.trials), budget.max_pairs, budget.after_pairs
-    (12, 23, 8, 10)
-    """
-    if windows < LEAST_WINDOWS:
-        raise SystemExit(f"{windows} windows don't hold a search and a proof: {LEAST_WINDOWS} do")
-    left = windows - 2 * AFTER
-    pairs = min(30, max(_FEWEST_PAIRS, round(proof_share * left / 2)))
-    trials = max(t for t in range(1, left) if search_windows(t) <= left - 2 * pairs)
-    return Budget(trials, trials, BASELINE_EVERY, pairs, AFTER)
-
-
-def search_windows(trials: int) -> int:
-    """At most so many windows before the first pair: trials, their baselines, the halving with
-    its baselines."""
-    halving = max(
-        most_windows(_CONTENDERS, fitted_rounds(Spent(trials - again, again), _CONTENDERS))
-        for again in range(trials // 3 + 1)
-    )
-    return trials + 1 + math.ceil(trials / BASELINE_EVERY) + halving + math.ceil(halving / 2)
+def budget_of(windows: int) -> Budget:
+    """At most so many windows: how they are divided is ktune's own affair."""
+    return Budget(windows, windows, BASELINE_EVERY, 30, AFTER, windows=windows)
 
 
 class KtuneSide:
     """ktune on one recorded surface: a namespace of its own, entered once for many runs."""
 
-    def __init__(self, folder: Path, stand_ins: StandIns, windows: int, proof_share: float) -> None:
+    def __init__(
+        self, folder: Path, stand_ins: StandIns, windows: int, expert: Sequence[Setting] = ()
+    ) -> None:
+        """`expert`: settings that the profile names to be measured first."""
         self._stand_ins = stand_ins
         self._windows = windows
-        self._world = World(folder, stand_ins.profile(budget_of(windows, proof_share)))
+        self._world = World(folder, stand_ins.profile(budget_of(windows), expert))
 
     def __enter__(self) -> KtuneSide:
         self._world.__enter__()

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.comparison.ktune_side import PROOF_SHARE, KtuneSide
+from benchmarks.comparison.ktune_side import KtuneSide
 from benchmarks.comparison.mlos import run_mlos
 from benchmarks.comparison.problem import Outcome, Setting, simulated
 from benchmarks.comparison.searches import plain
@@ -21,8 +21,10 @@ from ktune.search.space import Axis, Space
 
 DEFAULT, TUNED, RANDOM, TPE = "default", "TuneD", "random", "Optuna TPE"
 FLAML, SMAC = "MLOS FLAML", "MLOS SMAC"
-KTUNE = tuple(f"ktune {name.value}" for name in SamplerName)
-METHODS = (DEFAULT, TUNED, RANDOM, TPE, FLAML, SMAC, *KTUNE)
+TPE_WARM, KTUNE_WARM = "Optuna TPE, TuneD first", "ktune tpe, TuneD first"
+"""What TuneD sets is measured first, as an `expert` setting of a profile is."""
+KTUNE = (*(f"ktune {name.value}" for name in SamplerName), KTUNE_WARM)
+METHODS = (DEFAULT, TUNED, RANDOM, TPE, TPE_WARM, FLAML, SMAC, *KTUNE)
 DEAR = frozenset({FLAML, SMAC, f"ktune {SamplerName.GP.value}"})
 """They get few seeds: a run takes half a minute or more."""
 FIXED = frozenset({DEFAULT, TUNED})
@@ -35,8 +37,6 @@ class Tools:
     """What there is to run with."""
 
     mlos_venv: Path | None
-    proof_share: float = PROOF_SHARE
-    """How ktune divides its windows."""
 
     def missing(self, method: str) -> str:
         """Why a method can't run here; empty where it can."""
@@ -44,7 +44,7 @@ class Tools:
             there = self.mlos_venv and (self.mlos_venv / "bin" / "mlos_bench").exists()
             return "" if there else "install_mlos.sh VENV, then --mlos-venv VENV"
         if method in KTUNE:
-            modules = missing_modules(SamplerName(method.split()[1]))
+            modules = missing_modules(SamplerName(sampler_of(method)))
             return f"{' and '.join(modules)} not installed" if modules else ""
         return ""
 
@@ -58,17 +58,15 @@ def run_seeds(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ktune-compare-")))
         folder.chmod(0o755)
         if method in KTUNE:
-            side = stack.enter_context(
-                KtuneSide(folder, StandIns(surface), windows, tools.proof_share)
-            )
+            expert = [tuned_setting(surface)] if method == KTUNE_WARM else []
+            side = stack.enter_context(KtuneSide(folder, StandIns(surface), windows, expert))
             for seed in seeds:
-                yield seed, side.run(method.split()[1], seed)
+                yield seed, side.run(sampler_of(method), seed)
             return
         space = space_of(surface.axes, reference)
         for seed in seeds:
             if method in FIXED:
-                name = surface.recording.head.surface
-                chosen = tuned(name, surface.axes, reference) if method == TUNED else reference
+                chosen = tuned_setting(surface) if method == TUNED else reference
                 yield seed, Outcome(chosen, None, 0, 0.0)
                 continue
             problem = simulated(surface, space, seed, windows)
@@ -77,7 +75,19 @@ def run_seeds(
                 optimizer = method.split()[1]
                 yield seed, run_mlos(problem, optimizer, tools.mlos_venv, folder / f"mlos-{seed}")
             else:
-                yield seed, plain(problem, "tpe" if method == TPE else "random")
+                first = [tuned_setting(surface)] if method == TPE_WARM else []
+                yield seed, plain(problem, "random" if method == RANDOM else "tpe", first)
+
+
+def sampler_of(method: str) -> str:
+    """Of one of ktune's."""
+    return method.split()[1].rstrip(",")
+
+
+def tuned_setting(surface: Surface) -> Setting:
+    """`tuned` of a recorded surface."""
+    head = surface.recording.head
+    return tuned(head.surface, surface.axes, head.reference)
 
 
 def tuned(surface: str, axes: Sequence[Axis], reference: Setting) -> Setting:

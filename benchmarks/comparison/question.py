@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.comparison.ktune_side import PROOF_SHARE
 from benchmarks.comparison.methods import DEAR, FIXED, KTUNE
 from benchmarks.comparison.problem import Outcome
 from benchmarks.evidence.results import Case, Row
@@ -48,7 +47,6 @@ class Comparison:
         windows: Sequence[int],
         *,
         dear_seeds: int,
-        proof_share: float = PROOF_SHARE,
     ) -> None:
         """Surfaces that are not recorded are left out."""
         paths = {name: recorded / f"{name}.jsonl" for name in surfaces}
@@ -61,7 +59,6 @@ class Comparison:
             for method in methods
         ]
         self._dear_seeds = dear_seeds
-        self._proof_share = proof_share
         self._digests = {
             name: hashlib.sha256(path.read_bytes()).hexdigest()[:12]
             for name, path in self.paths.items()
@@ -71,7 +68,7 @@ class Comparison:
         """Results on another recording of the same surface don't count."""
         cell = Cell.of(condition)
         digest = self._digests.get(cell.surface)
-        return f"1 {digest} {self._proof_share}" if cell.method in KTUNE else f"1 {digest}"
+        return f"3 {digest}" if cell.method in KTUNE else f"1 {digest}"
 
     def cases(self, sessions: int) -> Sequence[Case]:
         return [

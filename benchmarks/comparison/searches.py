@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.comparison.problem import Outcome, Problem, best_of_search
+from benchmarks.comparison.problem import Outcome, Problem, Setting, best_of_search
 from benchmarks.surfaces.points import values_of
 
 
-def plain(problem: Problem, sampler: str) -> Outcome:
-    """`sampler`: random or tpe. The reference is asked first, as every tuner does."""
+def plain(problem: Problem, sampler: str, first: Sequence[Setting] = ()) -> Outcome:
+    """`sampler`: random or tpe. The reference is asked first, as every tuner does, then `first`."""
     import optuna
 
     from ktune.search.distributions import distributions_of
@@ -27,17 +28,18 @@ def plain(problem: Problem, sampler: str) -> Outcome:
     study = optuna.create_study(
         direction="maximize" if problem.maximize else "minimize", sampler=chosen
     )
-    problem.measure(problem.reference)
     distributions = distributions_of(problem.space)
-    first = problem.asked[0].value
-    study.add_trial(
-        optuna.trial.create_trial(
-            params=dict(problem.space.nearest(problem.space.baseline)),
-            distributions=distributions,
-            value=first,
-            state=states.FAIL if first is None else states.COMPLETE,
+    names = [axis.name for axis in problem.axes]
+    for setting in (problem.reference, *first):
+        value = problem.measure(setting)
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=dict(problem.space.nearest(dict(zip(names, setting, strict=True)))),
+                distributions=distributions,
+                value=value,
+                state=states.FAIL if value is None else states.COMPLETE,
+            )
         )
-    )
     while problem.left:
         trial = study.ask(distributions)
         assignment = problem.space.decode(trial.params)

@@ -57,6 +57,8 @@ class Budget:
     after_pairs: int = 10
     mei: float = 0.02
     simplify: bool = False
+    windows: int | None = None
+    """Divided by ktune itself."""
 
 
 class StandIns:
@@ -92,8 +94,8 @@ class StandIns:
             found[key] = number
         return found
 
-    def profile(self, budget: Budget) -> str:
-        """What `ktune tune` is given."""
+    def profile(self, budget: Budget, expert: Sequence[Sequence[Value]] = ()) -> str:
+        """What `ktune tune` is given; `expert`: settings to measure first."""
         head = self.surface.recording.head
         rules = rules_text(budget)
         knobs = "\n".join(
@@ -101,6 +103,7 @@ class StandIns:
             for axis, key in zip(self.surface.axes, self.keys, strict=True)
         )
         baseline = ", ".join(f"{key}: {n}" for key, n in self.values(head.reference).items())
+        first = [self.values(setting) for setting in expert]
         relations = [self._renamed(relation) for relation in head.relations]
         return f"""
 ktune: 1
@@ -117,6 +120,7 @@ knobs:
 {knobs}
 relations: {relations}
 baseline: {{{baseline}}}
+expert: {first}
 objectives: [{{metric: {METRIC}, direction: {head.direction}}}]
 {rules}safety: {{oom_kills: null, kernel_warnings: null}}
 """
@@ -154,8 +158,9 @@ class SimulatedSource:
 
 def rules_text(budget: Budget) -> str:
     """The sections of a profile that say how windows are spent."""
+    windows = "" if budget.windows is None else f", windows: {budget.windows}"
     return f"""search: {{trials: {budget.trials}, stop_after: {budget.stop_after}, time: 3h,
-  baseline_every: {budget.baseline_every}, simplify: {str(budget.simplify).lower()}}}
+  baseline_every: {budget.baseline_every}, simplify: {str(budget.simplify).lower()}{windows}}}
 promotion: {{alpha: 0.05, mei: {budget.mei:.1%}, against: zero,
   pairs: {{min: 5, max: {budget.max_pairs}, after: {budget.after_pairs}}}}}
 """

@@ -64,6 +64,12 @@ def add_parser(subparsers: SubParsers) -> ArgumentParser:
         "--storage", metavar="URL", help="an Optuna database that you trust (default: own journal)"
     )
     parser.add_argument("--trials", type=whole_number(1), help="default: the profile's")
+    parser.add_argument(
+        "--windows",
+        type=whole_number(1),
+        help="of search and proof together, divided by what the proof will probably take; "
+        "default: the profile's, else no such limit",
+    )
     parser.add_argument("--time", metavar="DURATION", help="such as 10m; default: the profile's")
     parser.add_argument("--seed", type=whole_number(0), help="of everything random")
     parser.add_argument(
@@ -146,6 +152,7 @@ def _options(args: Namespace) -> RunOptions:
             args.pareto,
             args.space,
             args.dimensions,
+            args.windows,
         ),
         keep_scope=args.keep_scope,
         coexist=args.coexist,

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, pairwise
 
 from ktune.evidence.pairs import Arm
 from ktune.kernel.tunable import Assignment
@@ -22,11 +22,13 @@ from ktune.modes.modes import ModeKeeper
 from ktune.modes.screening import Screener
 from ktune.modes.search_setup import SearchSetup
 from ktune.modes.settings import Settings
+from ktune.profile.estimate import WINDOWS_PER_KNOB
 from ktune.records.types import Phase
 from ktune.report.progress import BestSoFar, Note, Observer, PhaseStarted, WindowDone
+from ktune.search.allotment import Allotment, believed_gain, window_sd
 from ktune.search.baseline import BaselineWindow
 from ktune.search.budget import TOP, fitted_rounds, next_again, spent
-from ktune.search.finalists import Finished, most_windows, next_step
+from ktune.search.finalists import Finished, Round, most_windows, next_step
 from ktune.search.front import front
 from ktune.search.pruning import is_behind
 from ktune.search.regret import Tried, regret
@@ -57,6 +59,8 @@ class Learning:
     keeper: ModeKeeper
     observe: Observer
     used_s: float = 0.0
+    windows_before: int = 0
+    """Windows of the study that came before the search: of its calibration."""
     tried: list[Tried] = field(default_factory=list)
     """What each candidate cost: its share of the regret."""
     _baselines: list[BaselineWindow] = field(default_factory=list)
@@ -86,7 +90,7 @@ class Learning:
         started_s = time.monotonic() - self.used_s
         self._measure_baseline(Phase.LEARNING)
         since_baseline = 0
-        while (stop := self._spent_regret()) is None and (
+        while (stop := self._spent_regret() or self._spent_windows()) is None and (
             stop := should_stop(self.search.rows, time.monotonic() - started_s, rules)
         ) is None:
             self._try(self._next())
@@ -114,6 +118,35 @@ class Learning:
             f"candidates have cost {now:.1%} of the baseline's work over the search "
             f"(regret budget {limit:.1%})",
         )
+
+    def _spent_windows(self) -> Stop | None:
+        """What is left is what the proof of the best will probably take."""
+        allotment = self.settings.allotment
+        if allotment is None:
+            return None
+        kept = self._kept_for_proof(allotment)
+        if allotment.search_goes_on(self._used, spent(self.search.rows), kept):
+            return None
+        return Stop(
+            StopKind.WINDOWS,
+            f"of {allotment.windows} windows {allotment.windows - self._used} are left, for the "
+            "choice among the best and a proof",
+        )
+
+    def _kept_for_proof(self, allotment: Allotment) -> int:
+        """Also for leaving out what does not matter."""
+        steps = [
+            self.settings.goals.gain(before.metrics, after.metrics)
+            for before, after in pairwise(self._baselines)
+        ]
+        sd = window_sd(self.search.rows, steps)
+        kept = allotment.proof_windows(believed_gain(self.search.rows, sd), sd)
+        return kept + (WINDOWS_PER_KNOB * len(self.bench.baseline) if self.settings.simplify else 0)
+
+    @property
+    def _used(self) -> int:
+        """Windows of search and halving so far, void ones included: they took their time too."""
+        return self.bench.sequence - self.windows_before
 
     def regret(self) -> float:
         """What the search has cost so far, as a share of the baseline's work over all of it."""
@@ -161,7 +194,7 @@ class Learning:
         contenders = self.contenders()
         if not contenders:
             return []
-        rounds = fitted_rounds(spent(self.search.rows), len(contenders))
+        rounds = self._rounds(len(contenders))
         self.observe(
             PhaseStarted(
                 Phase.FINALISTS,
@@ -195,6 +228,12 @@ class Learning:
                         hint=self.bench.unfair.advice,
                     )
         return [contenders[index] for index in step.order]
+
+    def _rounds(self, contenders: int) -> tuple[Round, ...]:
+        allotment, so_far = self.settings.allotment, spent(self.search.rows)
+        if allotment is None:
+            return fitted_rounds(so_far, contenders)
+        return allotment.rounds(self._used, so_far, contenders, self._kept_for_proof(allotment))
 
     def _behind(
         self, contenders: Sequence[Ranked], measured: Mapping[int, list[float]], out: set[int]

@@ -108,7 +108,7 @@ def manifest_of(plan: Plan, settings: Settings, argument: str) -> StudyManifest:
         plan=plan.to_json(),
         host=host_record(host),
         baseline=dict(plan.baseline),
-        options={"pareto": True} if settings.pareto else {},
+        options=_options_of(settings),
         version=__version__,
     )
 
@@ -170,3 +170,13 @@ def end_quietly(study: Study, status: StudyStatus, why: str) -> None:
         study.end(status, why)
     except OSError as error:
         os.write(2, f"ktune: the study's end could not be recorded: {error}\n".encode())
+
+
+def _options_of(settings: Settings) -> dict[str, object]:
+    """What a resume must repeat."""
+    options: dict[str, object] = {}
+    if settings.pareto:
+        options["pareto"] = True
+    if settings.allotment is not None:
+        options["windows"] = settings.allotment.windows
+    return options

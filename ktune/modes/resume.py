@@ -19,6 +19,8 @@ from ktune.modes.settings import Settings
 from ktune.records.types import Phase, WindowRecord
 from ktune.search.regret import Tried
 
+_OF_A_TUNING = (Phase.LEARNING, Phase.FINALISTS, Phase.DECISION, Phase.AFTER)
+
 
 @dataclass(frozen=True)
 class Progressed:
@@ -26,6 +28,8 @@ class Progressed:
 
     next_sequence: int
     learning_s: float
+    windows_before_search: int
+    """Of a calibration, or to know the workload's phase."""
     tried: Sequence[Tried]
     """What the candidates of the search have cost."""
     decision_pairs: Mapping[int, Sequence[PairResult]]
@@ -37,6 +41,7 @@ def progress_of(records: Sequence[WindowRecord], settings: Settings) -> Progress
     return Progressed(
         next_sequence=max((record.seq for record in records), default=-1) + 1,
         learning_s=sum(record.duration_s for record in records if record.phase is Phase.LEARNING),
+        windows_before_search=sum(record.phase not in _OF_A_TUNING for record in records),
         tried=tuple(_tried(records, settings.goals)),
         decision_pairs=_by_finalist(pairs_of(records, Phase.DECISION, settings.goals)),
         further_pairs=_by_finalist(pairs_of(records, Phase.AFTER, settings.goals)),

@@ -188,6 +188,7 @@ def resume_study(
             storage=manifest.storage or None,
             seed=manifest.seed,
             pareto=bool(manifest.options.get("pareto")),
+            windows=options.overrides.windows or manifest.options.get("windows"),
         )
         settings = settings_of(profile, overrides, drawn_seed=manifest.seed)
         return _execute(_Run(study, plan, settings, options, paths, observe))

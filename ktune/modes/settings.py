@@ -16,6 +16,7 @@ from ktune.profile.goals import Pruning, SpaceShape
 from ktune.profile.model import Profile
 from ktune.profile.run_rules import trust_share
 from ktune.profile.workload import Amount
+from ktune.search.allotment import Allotment
 from ktune.search.baseline import Goal
 
 
@@ -31,6 +32,7 @@ class Overrides:
     pareto: bool = False
     space: str | None = None
     dimensions: int | None = None
+    windows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class Settings:
     """The search stops when it has cost so much, as a share of the baseline's work."""
     search_s: float = 0.0
     """How long the search may take: what the regret is a share of."""
+    allotment: Allotment | None = None
+    """How search and proof share a limited number of windows; None: each has limits of its own."""
     pareto: bool = False
     """Search for the front of several objectives instead of the best weighted one."""
 
@@ -126,9 +130,23 @@ def settings_of(profile: Profile, overrides: Overrides, *, drawn_seed: int) -> S
         trust_share=trust_share(profile),
         regret=profile.safety.regret,
         search_s=_search_s(profile, overrides),
+        allotment=_allotment_of(profile, overrides),
         pareto=overrides.pareto,
         window=_window_of(profile),
     )
+
+
+def _allotment_of(profile: Profile, overrides: Overrides) -> Allotment | None:
+    windows = overrides.windows or profile.search.windows
+    if windows is None or overrides.pareto:
+        return None
+    pairs, finalists = profile.promotion.pairs, profile.promotion.finalists
+    found = Allotment(windows, pairs.min, pairs.max, pairs.after, finalists)
+    if windows < found.least:
+        raise UsageError(
+            f"--windows: {windows} windows hold no search and no proof: at least {found.least}"
+        )
+    return found
 
 
 def _window_of(profile: Profile) -> WindowSettings:

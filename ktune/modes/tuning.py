@@ -64,6 +64,8 @@ from ktune.records.types import (
 from ktune.report.progress import Note, Observer
 from ktune.search.trials import AssignmentKey, Ranked, key_of
 
+_BEFORE_PAIRS = (Phase.LEARNING, Phase.FINALISTS)
+
 
 @dataclass(frozen=True)
 class TuningResult:
@@ -144,6 +146,7 @@ class Tuning:
                 self.keeper,
                 self._observe,
                 used_s=self._earlier.learning_s,
+                windows_before=self._earlier.windows_before_search,
                 tried=list(self._earlier.tried),
             )
             stack.callback(learning.close)
@@ -282,9 +285,15 @@ class Tuning:
         ]
 
     def _rule_for(self, finalists: Finalists) -> Rule:
-        """Trials picked by hand may be more than the profile's finalists: all share alpha."""
-        rule = self._settings.rule
-        return replace(rule, finalists=max(rule.finalists, len(finalists.assignments)))
+        """Trials picked by hand may be more than the profile's finalists: all share alpha. A run
+        with a limited number of windows has its pairs from what the search has left, however the
+        pairs turn out: the same after a resume."""
+        rule, allotment = self._settings.rule, self._settings.allotment
+        rule = replace(rule, finalists=max(rule.finalists, len(finalists.assignments)))
+        if allotment is None:
+            return rule
+        before = sum(window.phase in _BEFORE_PAIRS for window in self._study.windows().records)
+        return replace(rule, max_pairs=allotment.pairs_left(before))
 
     def _audit(self, phase: Phase, pairs: Sequence[PairResult]) -> None:
         """A proof over pairs whose order is not the coin's has an unknown error rate."""

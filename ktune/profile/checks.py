@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ktune.profile.errors import Problem, ProfileError, did_you_mean, shown
+from ktune.profile.estimate import least_windows
 from ktune.profile.model import NetnsScope, Profile
 from ktune.profile.services.checks import check_services
 from ktune.profile.tool_checks import tool_problems
@@ -22,6 +23,7 @@ def check(profile: Profile) -> None:
         *_attach(profile),
         *_service_levels(profile),
         *_expert(profile),
+        *_windows(profile),
     ]
     if problems:
         raise ProfileError(problems)
@@ -190,3 +192,14 @@ def _expert(profile: Profile) -> Iterator[Problem]:
                     profile.where_key("expert", index, key),
                     f"expert: {shown(key)} is no knob of this profile{did_you_mean(key, known)}",
                 )
+
+
+def _windows(profile: Profile) -> Iterator[Problem]:
+    windows, promotion = profile.search.windows, profile.promotion
+    least = least_windows(promotion.pairs.min, promotion.pairs.after, promotion.finalists)
+    if windows is not None and windows < least:
+        yield Problem(
+            profile.where("search", "windows"),
+            f"{windows} windows hold no search and no proof: at least {least} "
+            f"(a proof takes {promotion.pairs.min} pairs or more, and {promotion.pairs.after})",
+        )

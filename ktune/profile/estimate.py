@@ -18,12 +18,27 @@ _RE_MEASURED = 30
 """Windows in which the best few are measured again, with the baselines between them, at most
 (`ktune.search.finalists`)."""
 
-_WINDOWS_PER_KNOB = 4
+WINDOWS_PER_KNOB = 4
 """Windows that it takes to see whether a finalist needs a knob (`ktune.modes.simplify`); by halves
 it takes fewer where most knobs have no effect, and at most twice as many where all have one."""
 
 FEWEST_PAIRS = 5
 TRIALS_OF_A_PAIR = 10
+
+
+SPARE_PAIRS = 3
+"""More than the fewest that a decision takes: one pair that is lost to noise must not decide it."""
+_LEAST_SEARCH = 18
+"""Windows that are a search: a few candidates, the best again, baselines between them."""
+
+
+def least_windows(min_pairs: int, after_pairs: int, finalists: int) -> int:
+    """Fewer hold no search and no proof.
+
+    >>> least_windows(min_pairs=5, after_pairs=10, finalists=1)
+    54
+    """
+    return 2 * ((min_pairs + SPARE_PAIRS) * finalists + after_pairs) + _LEAST_SEARCH
 
 
 def pairs_before(trials: int) -> int:
@@ -39,11 +54,11 @@ def estimate(profile: Profile, settle_s: float, knobs: int) -> Estimate:
     workload = profile.workload
     searching = search.trials + 1 + math.ceil(search.trials / search.baseline_every)
     calibrating = 2 * pairs_before(search.trials)
-    before = _RE_MEASURED + (_WINDOWS_PER_KNOB * knobs if search.simplify else 0)
+    before = _RE_MEASURED + (WINDOWS_PER_KNOB * knobs if search.simplify else 0)
     proof = 2 * (math.ceil((pairs.min + pairs.max) / 2) + pairs.after) + before
     longest_proof = 2 * (pairs.max + pairs.after) * profile.promotion.finalists + before
     if search.simplify:
-        longest_proof += _WINDOWS_PER_KNOB * knobs
+        longest_proof += WINDOWS_PER_KNOB * knobs
     if workload is None:
         return Estimate(calibrating, searching, proof, 0.0, 0.0, 0.0, False)
     settle = max(workload.settle, settle_s) + _OVERHEAD_S

@@ -191,6 +191,14 @@ class SearchSettings(Model):
         description="Measure the baseline again after so many trials (drift cancels).",
         examples=[5],
     )
+    windows: Whole | None = Field(
+        default=None,
+        le=100_000,
+        description="At most so many windows for search and proof together (a calibration before "
+        "them comes on top): what the proof of the best candidate will probably take is kept back, "
+        "all others search. Default: no such limit.",
+        examples=[80],
+    )
     simplify: Flag = Field(
         default=True,
         description="Before the proof, put each changed knob of a finalist back that makes no "

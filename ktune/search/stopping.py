@@ -23,6 +23,7 @@ class StopKind(StrEnum):
     CONVERGED = "converged"
     VOID = "void"
     REGRET = "regret"
+    WINDOWS = "windows"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.comparison.ktune_side import budget_of, search_windows
 from benchmarks.comparison.methods import KTUNE, METHODS, Tools, space_of, tuned, tuned_axes
 from benchmarks.comparison.picture import svg
 from benchmarks.comparison.problem import best_of_search, simulated
@@ -43,18 +42,6 @@ def row(method: str, gain: float, **more: object) -> dict[str, object]:
         "left": 0,
         **more,
     }
-
-
-@pytest.mark.parametrize("windows", [54, 60, 77, 120, 200])
-def test_what_ktune_is_told_fits_into_its_windows(windows: int) -> None:
-    budget = budget_of(windows)
-    used = search_windows(budget.trials) + 2 * (budget.max_pairs + budget.after_pairs)
-    assert windows - 8 <= used <= windows
-
-
-def test_too_few_windows_for_a_proof_are_refused() -> None:
-    with pytest.raises(SystemExit, match="don't hold a search and a proof"):
-        budget_of(40)
 
 
 @pytest.mark.parametrize("sampler", [pytest.param("random", marks=pytest.mark.full), "tpe"])
