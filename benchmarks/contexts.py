@@ -161,7 +161,7 @@ def _watched(policy: LoadedPolicy, paths: StatePaths) -> Iterator[None]:
     for record in list_watches(paths)[0]:
         (paths.watches / record.id / "watch.json").unlink()
     command = [sys.executable, "-m", "ktune", f"--state-dir={paths.state}", "watch", policy.path]
-    times = ["--probation-every", "1h", "--holdback-every", "1h", "--quiet"]
+    times = ["--probation-every", "1h", "--holdback-every", "1h", "--quiet", "--yes"]
     with (paths.state / "watch.log").open("a") as log:
         process = subprocess.Popen([*command, *times], stdout=log, stderr=log)
         try:
@@ -172,7 +172,7 @@ def _watched(policy: LoadedPolicy, paths: StatePaths) -> Iterator[None]:
             for record in list_watches(paths)[0]:
                 print(f"  the watch switched {record.switches} times, in force: {record.leaf}")
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)  # SIGINT: ignored by what runs in the background
             process.wait(READY_S)
 
 
@@ -181,7 +181,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], paths: StatePaths) -> No
     deadline_s = time.monotonic() + READY_S
     while time.monotonic() < deadline_s:
         if process.poll() is not None:
-            raise SystemExit(f"the watch ended with {process.returncode}")
+            said = (paths.state / "watch.log").read_text()
+            raise SystemExit(f"the watch ended with {process.returncode}: {said}")
         if any(record.leaf and record.last_pair_at for record in list_watches(paths)[0]):
             return
         time.sleep(0.2)

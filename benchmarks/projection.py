@@ -25,10 +25,10 @@ from pathlib import Path
 from ktune.kernel.values import Value
 from ktune.profile.space import Dimension, DimensionKind
 from ktune.search.budget import next_again
+from ktune.search.opening import open_search
 from ktune.search.projection import ProjectedSpace
 from ktune.search.samplers import SamplerName
 from ktune.search.space import Space
-from ktune.search.study import open_search
 from ktune.search.trials import Origin, ScoredTrial
 
 KNOBS = 40

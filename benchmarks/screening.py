@@ -22,10 +22,10 @@ from pathlib import Path
 from ktune.kernel.values import Value
 from ktune.profile.space import Dimension, DimensionKind
 from ktune.search.budget import next_again
+from ktune.search.opening import open_search
 from ktune.search.samplers import SamplerName
 from ktune.search.screening import looks_due, screen
 from ktune.search.space import Space
-from ktune.search.study import open_search
 from ktune.search.trials import Origin, ScoredTrial
 
 

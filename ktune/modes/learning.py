@@ -129,8 +129,8 @@ class Learning:
             return None
         return Stop(
             StopKind.WINDOWS,
-            f"of {allotment.windows} windows {allotment.windows - self._used} are left, for the "
-            "choice among the best and a proof",
+            f"of {counted(allotment.windows, 'window')} {allotment.windows - self._used} are left, "
+            "for the choice among the best and a proof",
         )
 
     def _kept_for_proof(self, allotment: Allotment) -> int:

@@ -144,7 +144,7 @@ def _allotment_of(profile: Profile, overrides: Overrides) -> Allotment | None:
     found = Allotment(windows, pairs.min, pairs.max, pairs.after, finalists)
     if windows < found.least:
         raise UsageError(
-            f"--windows: {windows} windows hold no search and no proof: at least {found.least}"
+            f"--windows: a search and a proof take at least {found.least}, not {windows}"
         )
     return found
 

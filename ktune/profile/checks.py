@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ktune.kernel.wording import counted
 from ktune.profile.errors import Problem, ProfileError, did_you_mean, shown
 from ktune.profile.estimate import least_windows
 from ktune.profile.model import NetnsScope, Profile
@@ -200,6 +201,7 @@ def _windows(profile: Profile) -> Iterator[Problem]:
     if windows is not None and windows < least:
         yield Problem(
             profile.where("search", "windows"),
-            f"{windows} windows hold no search and no proof: at least {least} "
-            f"(a proof takes {promotion.pairs.min} pairs or more, and {promotion.pairs.after})",
+            f"a search and a proof take at least {counted(least, 'window')}, not {windows} (a "
+            f"decision takes {counted(promotion.pairs.min, 'pair')} or more, and its gain "
+            f"{promotion.pairs.after})",
         )

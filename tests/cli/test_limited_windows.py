@@ -24,7 +24,7 @@ def test_too_few_windows_for_a_proof_are_refused_before_anything_happens(cli, tm
     done = cli("tune", path, "--windows", "20")
 
     assert done.code == ExitCode.USAGE
-    assert "20 windows hold no search and no proof: at least" in done.err
+    assert "--windows: a search and a proof take at least 54, not 20" in done.err
     assert not list(cli.state.glob("studies/*"))
 
 
@@ -36,4 +36,4 @@ def test_in_a_profile_they_are_told_with_their_place(cli, tmp_path) -> None:
 
     assert done.code == ExitCode.USAGE
     assert f"limited.yaml:{line}:" in done.err + done.out
-    assert "20 windows hold no search and no proof: at least" in done.err + done.out
+    assert "a search and a proof take at least 54 windows, not 20" in done.err + done.out
