@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.comparison.methods import TUNED, tuned_profile, tuned_source
+from benchmarks.comparison.methods import KTUNE_WARM, TUNED, tuned_profile, tuned_source
 from benchmarks.comparison.question import Comparison, attainable
 from benchmarks.comparison.sizes import installed_bytes
 from benchmarks.comparison.table import (
@@ -86,7 +86,8 @@ def report(
             f"TuneD: {tuned_profile(surface)})"
         )
         parts.append(markdown(HEAD, lines(own)))
-    parts.append("\n".join(f"- {line}" for line in verdicts(items)))
+    said = [*verdicts(items), *verdicts(items, KTUNE_WARM)]
+    parts.append("\n".join(f"- {line}" for line in said))
     if places is not None:
         methods = dict.fromkeys(item.cell.method for item in items)
         rows = []
