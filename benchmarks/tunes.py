@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seeds", type=int, default=1, help="tunings of each")
     parser.add_argument(
-        "--state", type=Path, required=True, help="a folder to keep, for this alone"
+        "--state", type=Path, required=True, help="kept; servers run as nobody, who must be able to pass it"
     )
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="of `ktune tune`")
     options = parser.parse_args(argv)
@@ -70,8 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if any((one.name, one.seed) == (_short(name), seed) for one in done):
                 continue
             done.append(_tuned(name, seed, options.state, options.options))
-            with kept.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(done[-1])) + "\n")
+            if not done[-1].outcome.startswith("exit "):  # else the next run tries it again
+                with kept.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(done[-1])) + "\n")
             print(f"{done[-1].name}, seed {seed}: {done[-1].outcome}", flush=True)
     mine = [one for one in done if one.name in {_short(name) for name in wanted}]
     _show(mine)
