@@ -54,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seeds", type=int, default=1, help="tunings of each")
     parser.add_argument(
-        "--state", type=Path, required=True, help="kept; servers run as nobody, who must be able to pass it"
+        "--state",
+        type=Path,
+        required=True,
+        help="kept; servers run as nobody, who must be able to pass it",
     )
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="of `ktune tune`")
     options = parser.parse_args(argv)
