@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -33,6 +34,19 @@ BESIDE_OTHERS = "fairness: {others: off, memory: off}\n"
 for _signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(_signum) is signal.SIG_IGN:
         signal.signal(_signum, signal.SIG_DFL)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """As root many tests run programs as nobody, from this checkout: said once, not by each."""
+    if os.geteuid() != 0:
+        return
+    for folder in Path(__file__).resolve().parents:
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            raise pytest.UsageError(
+                f"tests run programs as nobody, who can't get past {folder} "
+                f"(mode {stat.S_IMODE(folder.stat().st_mode):04o}): clone to where everybody may go"
+            )
+
 
 settings.register_profile(
     "ktune",

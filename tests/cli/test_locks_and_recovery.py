@@ -84,16 +84,18 @@ def test_a_dead_lease_is_pending_in_status_and_restored_by_recover(cli, paths, n
     before = netns.read(key)
     pid = os.fork()
     if pid == 0:
-        match = load_catalog().find(key)
-        lease = open_lease(
-            [LeaseTunable(match.to_tunable())],
-            LeaseRequest("dying", "test", "test"),
-            paths=paths.ensure(),
-            namespace=NamespaceRef(netns.path),
-        )
-        lease.apply({key: 4096}, deadline_s=60)
-        os.kill(lease.guardian_pid, signal.SIGKILL)
-        os._exit(0)
+        try:
+            match = load_catalog().find(key)
+            lease = open_lease(
+                [LeaseTunable(match.to_tunable())],
+                LeaseRequest("dying", "test", "test"),
+                paths=paths.ensure(),
+                namespace=NamespaceRef(netns.path),
+            )
+            lease.apply({key: 4096}, deadline_s=60)
+            os.kill(lease.guardian_pid, signal.SIGKILL)
+        finally:
+            os._exit(0)  # never a second pytest
     os.waitpid(pid, 0)
     assert netns.read(key) == "4096"
     assert "PENDING" in cli("status").out
