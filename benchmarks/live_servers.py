@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from costs.proofs import claimed_text, gain_text
 from costs.rig import KTUNE, can_make_namespaces, machine, note, own_runtime_folder, scratch, table
 from live.servers import SERVERS, Running, Server, missing, under_load
 
@@ -152,8 +153,8 @@ def _show(name: str, folder: Path, outcome: dict[str, object], took_s: float) ->
         [
             ("outcome", "no proof" if proof is None else f"{proof.outcome.value}: {proof.reason}"),
             ("finalist", ", ".join(f"{key}: {text}" for key, text in changed.items()) or "-"),
-            ("gain (pairs after the decision)", _gain(proof)),
-            ("the search claimed", _claimed(proof)),
+            ("gain (pairs after the decision)", gain_text(proof)),
+            ("the search claimed", claimed_text(proof)),
             ("the search cost", f"{cost:.2%} of the baseline's work (below 0: it gained)"),
             ("windows", f"{len(records)} in {took_s:.0f} s, {len(voids)} void"),
         ],
@@ -168,18 +169,6 @@ def _changed(proof: Proof) -> dict[str, str]:
         for key, value in proof.assignment.items()
         if proof.baseline[key] != value
     }
-
-
-def _gain(proof: Proof | None) -> str:
-    if proof is None or proof.gain is None:
-        return "-"
-    low, high = proof.gain.interval
-    return f"{proof.gain.estimate:+.1%} [{low:+.1%}, {high:+.1%}]"
-
-
-def _claimed(proof: Proof | None) -> str:
-    claimed = None if proof is None else proof.claimed_by_search
-    return "-" if claimed is None else f"{claimed:+.1%}"
 
 
 if __name__ == "__main__":

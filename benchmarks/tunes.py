@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.costs.proofs import claimed_text, gain_text
 from benchmarks.costs.rig import BENCHMARKS, KTUNE, machine, note, table
 from ktune.errors import ExitCode
 from ktune.records.paths import StatePaths
@@ -127,25 +128,13 @@ def _tuned(name: str, seed: int, folder: Path, options: Sequence[str]) -> Tuning
         name=_short(name),
         seed=seed,
         outcome=study.manifest.reason if proof is None else proof.outcome.value.replace("_", " "),
-        gain=_gain(proof),
-        claimed=_claimed(proof),
+        gain=gain_text(proof),
+        claimed=claimed_text(proof),
         changed=_changed(proof),
         windows=f"{counts.total()}, {counts['void']} void",
         seconds=seconds,
         machine=here,
     )
-
-
-def _gain(proof: Proof | None) -> str:
-    if proof is None or proof.gain is None:
-        return "-"
-    low, high = proof.gain.interval
-    return f"{proof.gain.estimate:+.1%} [{low:+.1%}, {high:+.1%}]"
-
-
-def _claimed(proof: Proof | None) -> str:
-    claimed = None if proof is None else proof.claimed_by_search
-    return "-" if claimed is None else f"{claimed:+.1%}"
 
 
 def _changed(proof: Proof | None) -> str:
